@@ -1,0 +1,1 @@
+"""Fixed-point and feasibility problems, and derivatives through their solutions."""

@@ -1,0 +1,27 @@
+"""Every test runs under both precisions; sloppy broadcasting and promotion are errors."""
+
+import jax
+import jax.random as jr
+import pytest
+
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def pytest_generate_tests(metafunc):
+    if metafunc.definition.get_closest_marker("one_precision") is None:
+        metafunc.parametrize("_x64", [False, True], ids=["x32", "x64"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def _x64(request):
+    with jax.enable_x64(getattr(request, "param", False)):
+        yield
+
+
+@pytest.fixture
+def getkey():
+    """A function that returns a fresh PRNG key at every call."""
+    counter = iter(range(1 << 30))
+    return lambda: jr.key(next(counter))

@@ -1,1 +1,20 @@
 """Fixed-point and feasibility problems, and derivatives through their solutions."""
+
+from . import implicit as implicit, nn as nn, projections as projections
+from ._iteration import (
+    AbstractIteration as AbstractIteration,
+    Anderson as Anderson,
+    Picard as Picard,
+)
+from ._map import AbstractMap as AbstractMap, AbstractMethod as AbstractMethod
+from ._method import (
+    AlternatingProjections as AlternatingProjections,
+    DouglasRachford as DouglasRachford,
+)
+from ._problem import Feasibility as Feasibility, FixedPoint as FixedPoint
+from ._solution import RESULTS as RESULTS, Solution as Solution
+from ._solve import solve as solve
+from ._tree import max_norm as max_norm, rms_norm as rms_norm, two_norm as two_norm
+
+
+__version__ = "0.1.0"

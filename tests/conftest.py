@@ -1,4 +1,4 @@
-"""Every test runs under both precisions; sloppy broadcasting and promotion are errors."""
+"""Every test runs under both precisions; sloppy broadcasting is an error."""
 
 import jax
 import jax.random as jr

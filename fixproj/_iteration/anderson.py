@@ -1,0 +1,170 @@
+r"""Anderson acceleration (type II) with limited memory.
+
+With r_k = T(z_k) - z_k, and the last differences as columns of
+
+    R = [r_k - r_{k-1}, ..., r_{k-m+1} - r_{k-m}],    F likewise of T(z_k),
+
+    gamma   = argmin |r_k - R gamma|
+    z_{k+1} = T(z_k) - F gamma - (1 - mixing) (r_k - R gamma)
+
+Anderson (1965); Walker & Ni (2011), equations (2.1) to (2.5). The least squares are
+solved through the m x m Gram matrix of R, scaled to a unit diagonal, of which a step
+renews one row: 2m inner products and one combination of m vectors are all it costs, and
+the elimination is a few vector operations on registers (no LAPACK call, which would
+stall a loop on an accelerator).
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jaxtyping import Array, Float, Int, PyTree, Scalar
+
+from .. import _tree
+from .._check import check_between, check_positive_int
+from ._iteration import AbstractIteration
+
+
+class _State(eqx.Module):
+    count: Int[Array, ""]  # pairs seen since the last restart
+    fz: PyTree
+    residual: PyTree
+    fz_differences: PyTree  # leaves (memory, *shape): a ring buffer
+    residual_differences: PyTree
+    gram: Float[Array, "memory memory"]
+    best: Float[Array, ""]
+
+
+class Anderson(AbstractIteration):
+    """Anderson acceleration: the next point from a least-squares fit of past residuals.
+
+    Args:
+        memory: how many differences are kept (m), at most one for each unknown. The
+            state holds `2 * memory + 2` vectors of the size of `z`.
+        mixing: how much of the combined residual is added (beta in the literature), a
+            scalar > 0; 1 is the undamped choice.
+        regularisation: Tikhonov term relative to the scaled Gram matrix; None takes 10
+            machine epsilons of the dtype in which inner products are taken.
+        safeguard: a residual more than this many times the best one since the last
+            restart clears the memory, so that the next step is a plain one from there.
+
+    Raises:
+        ValueError: if `memory` is not an integer >= 1, or a concrete `mixing`,
+            `regularisation` or `safeguard` is out of range.
+
+    References:
+        D. G. Anderson (1965), Iterative procedures for nonlinear integral equations.
+        H. F. Walker and P. Ni (2011), Anderson acceleration for fixed-point iterations.
+    """
+
+    memory: int = eqx.field(static=True, default=5)
+    mixing: float | Scalar = 1.0
+    regularisation: float | Scalar | None = None
+    safeguard: float | Scalar = 1e3
+
+    def __check_init__(self):
+        check_positive_int("Anderson", "memory", self.memory)
+        check_between("Anderson", "mixing", self.mixing, 0)
+        check_between("Anderson", "safeguard", self.safeguard, 1)
+        if self.regularisation is not None:
+            check_between("Anderson", "regularisation", self.regularisation, 0)
+
+    def init(self, z: PyTree) -> _State:
+        """Empty memory."""
+        zeros = jtu.tree_map(jnp.zeros_like, z)
+        # More differences than unknowns are dependent: their weights would be noise.
+        memory = max(1, min(self.memory, _tree.real_size(z)))
+        history = jtu.tree_map(lambda x: jnp.zeros((memory, *x.shape), x.dtype), z)
+        dtype = _tree.norm_dtype(z)
+        return _State(
+            count=jnp.zeros((), jnp.int32),
+            fz=zeros,
+            residual=zeros,
+            fz_differences=history,
+            residual_differences=history,
+            gram=jnp.zeros((memory, memory), dtype),
+            best=jnp.full((), jnp.inf, dtype),
+        )
+
+    def step(self, z: PyTree, fz: PyTree, state: _State) -> tuple[PyTree, _State]:
+        """One accelerated step."""
+        residual = _tree.subtract(fz, z)
+        size = _tree.two_norm(residual)
+        restart = size > self.safeguard * state.best
+        # The first pair after a restart has no predecessor: what it writes into the
+        # ring is overwritten before `count` lets anyone read it.
+        memory = state.gram.shape[0]
+        slot = jnp.mod(state.count - 1, memory)
+        count = jnp.where(restart, 0, state.count)
+        push = lambda history, new, old: history.at[slot].set(new - old)
+        fz_differences = jtu.tree_map(push, state.fz_differences, fz, state.fz)
+        residual_differences = jtu.tree_map(
+            push, state.residual_differences, residual, state.residual
+        )
+
+        newest = jtu.tree_map(lambda history: history[slot], residual_differences)
+        row = _tree.stacked_inner_products(residual_differences, newest)
+        gram = state.gram.at[slot, :].set(row).at[:, slot].set(row)
+        target = _tree.stacked_inner_products(residual_differences, residual)
+        used = jnp.arange(memory, dtype=count.dtype) < count
+        gamma = _solve_scaled(gram, target, used, self._ridge(gram.dtype))
+
+        def combine(f, r, f_differences, r_differences):
+            weights = gamma.astype(jnp.finfo(f.dtype).dtype)
+            differences = f_differences
+            if not _is_one(self.mixing):
+                loss = 1 - _tree.scale_like(self.mixing, f)
+                f = f - loss * r
+                differences = differences - loss * r_differences
+            return f - jnp.tensordot(weights.astype(f.dtype), differences, axes=1)
+
+        z_next = jtu.tree_map(
+            combine, fz, residual, fz_differences, residual_differences
+        )
+        return z_next, _State(
+            count=count + 1,
+            fz=fz,
+            residual=residual,
+            fz_differences=fz_differences,
+            residual_differences=residual_differences,
+            gram=gram,
+            best=jnp.where(restart, size, jnp.minimum(size, state.best)),
+        )
+
+    def _ridge(self, dtype: Any) -> Any:
+        if self.regularisation is None:
+            return 10 * float(jnp.finfo(dtype).eps)
+        return self.regularisation
+
+
+def _is_one(x: Any) -> bool:
+    return isinstance(x, int | float) and x == 1
+
+
+def _solve_scaled(gram, target, used, ridge):
+    """(D G D + ridge I) w = D target, gamma = D w, with D the inverse column norms.
+
+    Columns that are unused or zero get the coefficient zero.
+    """
+    diagonal = jnp.diagonal(gram)
+    used = used & (diagonal > 0)
+    scale = jnp.where(used, 1 / jnp.sqrt(jnp.where(used, diagonal, 1)), 0)
+    identity = jnp.eye(gram.shape[0], dtype=gram.dtype)
+    matrix = gram * scale[:, None] * scale[None, :]
+    # The scaled diagonal is 1, also in an unused row, which is made to stand alone.
+    matrix = jnp.where(identity > 0, 1 + ridge, matrix)
+    system = jnp.concatenate([matrix, (target * scale)[:, None]], axis=1)
+
+    def eliminate(j, system):
+        # Gauss-Jordan without exchange is stable for a positive definite matrix; the
+        # floor is for a pivot that rounding made negative.
+        row = jax.lax.dynamic_index_in_dim(system, j, 0, keepdims=False)
+        column = jax.lax.dynamic_index_in_dim(system, j, 1, keepdims=True)
+        row = row / jnp.maximum(row[j], ridge)
+        this = jax.lax.dynamic_index_in_dim(identity, j, 1, keepdims=True) > 0
+        return jnp.where(this, row[None, :], system - column * row[None, :])
+
+    system = jax.lax.fori_loop(0, gram.shape[0], eliminate, system)
+    return system[:, -1] * scale

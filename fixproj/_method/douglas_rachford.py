@@ -1,0 +1,99 @@
+r"""Douglas-Rachford splitting for feasibility.
+
+    two sets:   x = P_A z                    more sets:  x = (z_1 + ... + z_m) / m
+                y = P_B(2x - z)                          y_i = P_i(2x - z_i)
+                T(z) = z + relaxation (y - x)            likewise for each copy
+
+    readout x
+
+The second column is the first one in the product space, with the diagonal as A. Douglas
+& Rachford (1956); Lions & Mercier (1979), algorithm II; for sets: Bauschke, Combettes &
+Luke (2002). For closed convex sets with a common point and 0 < relaxation < 2, z
+converges, and x to a common point; without one, z drifts along the gap between them.
+"""
+
+from jaxtyping import PyTree, Scalar
+
+from .. import _tree
+from .._check import check_between
+from .._map import AbstractMap, AbstractMethod
+from .._problem import Feasibility
+from . import _product_space
+
+
+class DouglasRachford(AbstractMethod):
+    """Reflect, reflect, average.
+
+    The default for [`fixproj.Feasibility`][]. Its governing variable lives outside of
+    the sets; the answer is the projection of it onto the first set (with three or more
+    sets: the mean of one copy for each set).
+
+    Args:
+        relaxation: a scalar in (0, 2), an array leaf that may be traced. The residual
+            is proportional to it.
+
+    Raises:
+        ValueError: if `relaxation` is a concrete number outside (0, 2).
+
+    References:
+        P.-L. Lions and B. Mercier (1979), Splitting algorithms for the sum of two
+        nonlinear operators. H. H. Bauschke, P. L. Combettes and D. R. Luke (2002),
+        Phase retrieval, error reduction algorithm, and Fienup variants.
+    """
+
+    relaxation: float | Scalar = 1.0
+
+    def __check_init__(self):
+        check_between("DouglasRachford", "relaxation", self.relaxation, 0, 2)
+
+    def make_map(self, problem: Feasibility) -> AbstractMap:
+        """The Douglas-Rachford operator of the two sets, or of the product space."""
+        if len(problem.sets) > 2:
+            return _ManySets(problem, self.relaxation)
+        return _TwoSets(problem, self.relaxation)
+
+
+class _TwoSets(AbstractMap):
+    problem: Feasibility
+    relaxation: float | Scalar
+
+    def init(self) -> PyTree:
+        return self.problem.y0
+
+    def apply(self, z: PyTree) -> PyTree:
+        x = self.readout(z)
+        y = self.problem.sets[-1].project(_reflect(x, z))
+        return _tree.add_scaled(z, self.relaxation, _tree.subtract(y, x))
+
+    def readout(self, z: PyTree) -> PyTree:
+        return self.problem.sets[0].project(z)
+
+    def violation(self, value: PyTree) -> Scalar:
+        return _product_space.largest_distance(self.problem, value)
+
+
+class _ManySets(AbstractMap):
+    problem: Feasibility
+    relaxation: float | Scalar
+
+    def init(self) -> PyTree:
+        return _product_space.copies(self.problem)
+
+    def apply(self, z: PyTree) -> PyTree:
+        x = self.readout(z)
+        reflected = tuple(_reflect(x, copy) for copy in z)
+        y = _product_space.project_each(self.problem.sets, reflected)
+        return tuple(
+            _tree.add_scaled(copy, self.relaxation, _tree.subtract(point, x))
+            for copy, point in zip(z, y, strict=True)
+        )
+
+    def readout(self, z: PyTree) -> PyTree:
+        return _product_space.mean(z)
+
+    def violation(self, value: PyTree) -> Scalar:
+        return _product_space.largest_distance(self.problem, value)
+
+
+def _reflect(x: PyTree, z: PyTree) -> PyTree:
+    return _tree.subtract(_tree.add_scaled(x, 1, x), z)

@@ -1,0 +1,155 @@
+"""Problems say what is asked, never how it is solved."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.dtypes
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jaxtyping import PyTree
+
+
+class FixedPoint(eqx.Module):
+    """Find `y` with `y = fn(y, args)`.
+
+    Args:
+        fn: a function of `(y, args)` that returns a pytree with the structure, shapes
+            and dtypes of `y`. It may close over arrays, traced ones included, and may
+            be a pytree itself (an `equinox.Module`): the solution is differentiable
+            with respect to all of them.
+        y0: the start, a pytree of real or complex arrays. Python numbers and integer
+            arrays become arrays of JAX's default float dtype.
+        args: passed on to `fn`: any pytree, integer arrays and PRNG keys included.
+
+    Raises:
+        TypeError: if `fn` is not callable, or a leaf of `y0` is not numeric.
+        ValueError: on solving, if `fn` returns another structure, shape or dtype.
+
+    >>> import fixproj as fp, jax.numpy as jnp
+    >>> solution = fp.solve(fp.FixedPoint(lambda y, args: jnp.cos(y), y0=1.0))
+    >>> print(f"{solution.value:.4f}")
+    0.7391
+    """
+
+    fn: Callable[[PyTree, Any], PyTree]
+    y0: PyTree
+    args: Any
+
+    def __init__(
+        self, fn: Callable[[PyTree, Any], PyTree], y0: PyTree, args: Any = None
+    ):
+        if not callable(fn):
+            raise TypeError(
+                "FixedPoint: `fn` must be a function fn(y, args) -> y, got "
+                f"{type(fn).__name__}."
+            )
+        self.fn = fn
+        self.y0 = inexact_arrays(y0, "FixedPoint: `y0`")
+        self.args = args
+
+
+class Feasibility(eqx.Module):
+    """Find a point that lies in every one of the given sets.
+
+    Args:
+        sets: one or more sets: anything with a method `project(x)` that returns the
+            nearest point (the members of `fixproj.projections` are such). The solution
+            is differentiable with respect to their arrays.
+        y0: the start, a pytree of real or complex arrays that every set can project.
+
+    Raises:
+        ValueError: if `sets` is empty, or a set cannot project a point of the shape of
+            `y0`, or returns another shape or dtype.
+        TypeError: if a member of `sets` has no `project`, or a leaf of `y0` is not
+            numeric.
+
+    >>> import fixproj as fp, jax.numpy as jnp
+    >>> from fixproj import projections as proj
+    >>> sets = [proj.Halfspace(jnp.array([1.0, 1.0]), 1.0), proj.Box(0.5, 2.0)]
+    >>> solution = fp.solve(fp.Feasibility(sets, jnp.zeros(2)))
+    >>> print(solution.value)
+    [0.5 0.5]
+    """
+
+    sets: tuple[Any, ...]
+    y0: PyTree
+
+    def __init__(self, sets: Sequence[Any], y0: PyTree):
+        if isinstance(sets, eqx.Module) or not isinstance(sets, Sequence):
+            raise TypeError(
+                "Feasibility: `sets` must be a list or tuple of sets, got "
+                f"{type(sets).__name__}."
+            )
+        if len(sets) == 0:
+            raise ValueError("Feasibility: `sets` is empty; at least one is needed.")
+        self.sets = tuple(sets)
+        self.y0 = inexact_arrays(y0, "Feasibility: `y0`")
+        for i, set_ in enumerate(self.sets):
+            _check_projection(i, set_, self.y0)
+
+
+def inexact_arrays(tree: PyTree, name: str) -> PyTree:
+    """Every leaf as a real or complex array, or an error that names the leaf."""
+
+    def convert(path, leaf):
+        where = f"{name}{jtu.keystr(path)}"
+        dtype = getattr(leaf, "dtype", None)
+        if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+            raise TypeError(
+                f"{where} is a PRNG key; an iterate is made of numbers. "
+                "Pass keys through `args`."
+            )
+        try:
+            numeric = jnp.issubdtype(jnp.result_type(leaf), jnp.number)
+        except (TypeError, ValueError):
+            numeric = False
+        if not numeric:
+            kind = getattr(leaf, "dtype", type(leaf).__name__)
+            raise TypeError(
+                f"{where} must be a number or an array of floats, got {kind}."
+            )
+        array = jnp.asarray(leaf)
+        if jnp.issubdtype(array.dtype, jnp.inexact):
+            # An explicit dtype drops weak typing, which a loop's carry cannot keep.
+            return array.astype(array.dtype)
+        return array.astype(float)
+
+    return jtu.tree_map_with_path(convert, tree)
+
+
+def check_same_struct(expected: PyTree, got: PyTree, name: str) -> None:
+    """A ValueError naming the first leaf in which two trees of structs differ."""
+    expected_structure, got_structure = map(jtu.tree_structure, (expected, got))
+    if expected_structure != got_structure:
+        raise ValueError(
+            f"{name} must return the structure of its input: expected "
+            f"{expected_structure}, got {got_structure}."
+        )
+    for (path, e), (_, g) in zip(
+        jtu.tree_leaves_with_path(expected), jtu.tree_leaves_with_path(got), strict=True
+    ):
+        if (e.shape, e.dtype) != (g.shape, g.dtype):
+            raise ValueError(
+                f"{name} must return the shapes and dtypes of its input: at leaf "
+                f"'{jtu.keystr(path) or '.'}' expected {_describe(e)}, got "
+                f"{_describe(g)}."
+            )
+
+
+def _describe(struct) -> str:
+    return f"{struct.dtype}[{','.join(map(str, struct.shape))}]"
+
+
+def _check_projection(index: int, set_: Any, y0: PyTree) -> None:
+    name = f"Feasibility: `sets[{index}]` ({type(set_).__name__})"
+    if not callable(getattr(set_, "project", None)):
+        raise TypeError(f"{name} is not a set: it has no method `project(x)`.")
+    expected = jax.eval_shape(lambda: y0)
+    try:
+        got = jax.eval_shape(set_.project, y0)
+    except Exception as error:
+        shapes = ", ".join(_describe(x) for x in jtu.tree_leaves(expected))
+        raise ValueError(f"{name} cannot project `y0` = {shapes}: {error}") from error
+    check_same_struct(expected, got, f"{name}.project")

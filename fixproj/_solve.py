@@ -1,0 +1,228 @@
+"""`solve`: problem x method x iteration x adjoint -> Solution."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+from jaxtyping import PyTree, Scalar
+
+from . import _loop, _progress, _tree
+from ._check import check_positive_int, is_traced
+from ._iteration import AbstractIteration, Picard
+from ._loop import Tolerances
+from ._map import AbstractMap, AbstractMethod
+from ._method import Direct, DouglasRachford
+from ._problem import Feasibility, FixedPoint
+from ._solution import RESULTS, Solution
+from .implicit import AbstractAdjoint, Implicit
+
+
+def solve(
+    problem: FixedPoint | Feasibility,
+    method: AbstractMethod | None = None,
+    iteration: Any = None,
+    *,
+    rtol: float | Scalar | None = None,
+    atol: float | Scalar | None = None,
+    max_steps: int = 10_000,
+    norm: Callable[[PyTree], Scalar] = _tree.max_norm,
+    adjoint: AbstractAdjoint | None = None,
+    state: PyTree | None = None,
+    throw: bool = True,
+    progress: bool = False,
+) -> Solution:
+    """Solve a problem; the solution can be differentiated.
+
+    The method turns the problem into a map `z -> T(z)`, the iteration runs it in one
+    compiled loop until `norm(T(z) - z) <= atol + rtol * norm(z)`, and the adjoint gives
+    the fixed point its derivative.
+
+    Args:
+        problem: what is asked: [`fixproj.FixedPoint`][] or [`fixproj.Feasibility`][].
+        method: how it becomes a map; None is the problem's default
+            ([`fixproj.DouglasRachford`][] for `Feasibility`). A `FixedPoint` is a map
+            already and takes none.
+        iteration: how the map is run; None is [`fixproj.Picard`][]. An optimistix
+            fixed-point or root solver is taken as it is, with its own tolerances.
+        rtol: relative tolerance, a scalar >= 0; None is eps^(3/4) of the coarsest dtype
+            in the iterate: 6.4e-6 in float32, 1.8e-12 in float64.
+        atol: absolute tolerance, a scalar >= 0; None is `rtol * min(1, s)`, where `s`
+            is the larger one of `norm(z0)` and `norm(T(z0) - z0)`.
+        max_steps: the largest number of map evaluations of this call, at least 1.
+        norm: from a pytree to a real scalar: [`fixproj.max_norm`][],
+            [`fixproj.rms_norm`][], [`fixproj.two_norm`][] or your own.
+        adjoint: how derivatives go through the solution; None is
+            [`fixproj.implicit.Implicit`][], which supports every mode.
+        state: the `Solution.state` of an earlier call with the same problem structure,
+            method and iteration: goes on exactly where that one stopped. `y0` is then
+            not used.
+        throw: whether failure raises. If not, look at `Solution.result`. A derivative
+            that fails is then NaN instead of an error.
+        progress: show a live bar with steps and residual (needs tqdm).
+
+    Returns:
+        A [`fixproj.Solution`][].
+
+    Raises:
+        equinox.EquinoxRuntimeError: (a `RuntimeError`) if the solve fails and `throw`
+            is true; the message says why and what to do. Inside of a traced function it
+            is raised when the compiled program runs.
+        ValueError: if an argument is out of range, `y0` is not finite, or the map
+            changes the structure, a shape or a dtype of its argument.
+        TypeError: if an argument is of the wrong kind.
+    """
+    method = _default_method(problem) if method is None else method
+    _check_arguments(problem, method, iteration, rtol, atol, adjoint, norm)
+    check_positive_int("solve", "max_steps", max_steps)
+    iteration = Picard() if iteration is None else iteration
+    if state is not None and not isinstance(iteration, AbstractIteration):
+        raise TypeError("solve: `state` cannot be given to an optimistix solver.")
+    bar = _progress.open_bar(max_steps) if progress else None
+    final = ()
+    try:
+        solution, failed = _solve(
+            problem,
+            method,
+            iteration,
+            (rtol, atol, norm),
+            max_steps,
+            Implicit() if adjoint is None else adjoint,
+            state,
+            throw,
+            None if bar is None else jnp.asarray(bar),
+        )
+        figures = solution.stats["num_steps"], solution.stats["residual"]
+        final = () if is_traced(figures[0]) or figures[0].ndim else figures
+    finally:
+        if bar is not None:
+            _progress.close_bar(bar, *final)
+    return _raise_on_failure(solution, failed, problem) if throw else solution
+
+
+@eqx.filter_jit
+def _solve(
+    problem, method, iteration, tolerances, max_steps, adjoint, state, throw, bar
+):
+    map_ = method.make_map(problem)
+    z0 = map_.init()
+    rtol, atol, norm = tolerances
+    rtol = _loop.default_rtol(z0) if rtol is None else rtol
+    tolerances = Tolerances(rtol, atol, norm)
+    # All that the map depends on, closed-over tracers included, becomes its leaves.
+    apply = eqx.filter_closure_convert(map_.apply, z0)
+    frozen, z0 = _tree.stop_gradient((apply, z0))
+    if isinstance(iteration, AbstractIteration):
+        if state is None:
+            state = _loop.init(iteration, z0)
+        state, steps, result = _loop.run(
+            frozen,
+            iteration,
+            _tree.stop_gradient(state),
+            tolerances,
+            max_steps,
+            progress=bar,
+        )
+        z, residual, scale = state.z, state.residual, state.initial_size
+    else:
+        z, state, steps, result = _run_optimistix(frozen, iteration, z0, max_steps)
+        residual = norm(_tree.subtract(frozen(z), z))
+        scale = jnp.maximum(norm(z0), residual)
+    z = adjoint.attach(apply, _tree.stop_gradient(z), tolerances, throw)
+    value = map_.readout(z)
+    violation = _violation(map_, value)
+    size = jnp.minimum(scale, 1) + norm(_tree.stop_gradient(value))
+    # A violation is of first order where the residual can be of second (tangent sets).
+    unmet = violation > 10 * rtol**0.5 * size.astype(violation.dtype)
+    settled = (result == RESULTS.successful) | (result == RESULTS.stagnated)
+    settled = settled | (result == RESULTS.diverged)
+    result = RESULTS.where(unmet & settled, RESULTS.infeasible_suspected, result)
+    stats = {
+        "num_steps": steps,
+        "max_steps": max_steps,
+        "residual": residual,
+        "violation": violation,
+    }
+    solution = Solution(value=value, result=result, stats=stats, state=state)
+    return solution, result != RESULTS.successful
+
+
+def _violation(map_: AbstractMap, value: PyTree) -> Scalar:
+    map_, value = _tree.stop_gradient((map_, value))
+    return map_.violation(value)
+
+
+def _run_optimistix(apply, solver, z0, max_steps):
+    solution = optx.fixed_point(
+        lambda z, args: apply(z), solver, z0, max_steps=max_steps, throw=False
+    )
+    result = RESULTS.promote(solution.result)
+    out_of_steps = result == RESULTS.nonlinear_max_steps_reached
+    result = RESULTS.where(out_of_steps, RESULTS.max_steps_reached, result)
+    return solution.value, solution.state, solution.stats["num_steps"], result
+
+
+def _default_method(problem: Any) -> AbstractMethod:
+    if isinstance(problem, FixedPoint):
+        return Direct()
+    if isinstance(problem, Feasibility):
+        return DouglasRachford()
+    raise TypeError(
+        "solve: `problem` must be a fixproj.FixedPoint or fixproj.Feasibility, got "
+        f"{type(problem).__name__}."
+    )
+
+
+def _check_arguments(problem, method, iteration, rtol, atol, adjoint, norm) -> None:
+    if not isinstance(method, AbstractMethod):
+        hint = (
+            " (is it an iteration? then pass `iteration=`)"
+            if isinstance(method, AbstractIteration)
+            else ""
+        )
+        raise TypeError(
+            "solve: `method` must be a method such as fixproj.DouglasRachford(), got "
+            f"{method!r}{hint}."
+        )
+    if isinstance(problem, FixedPoint) != isinstance(method, Direct):
+        raise TypeError(
+            f"solve: `method` {type(method).__name__} does not apply to a "
+            f"{type(problem).__name__}."
+        )
+    solvers = (AbstractIteration, optx.AbstractFixedPointSolver)
+    solvers += (optx.AbstractRootFinder,)
+    if iteration is not None and not isinstance(iteration, solvers):
+        raise TypeError(
+            "solve: `iteration` must be an iteration such as fixproj.Anderson(), or an "
+            f"optimistix fixed-point or root solver, got {iteration!r}."
+        )
+    if adjoint is not None and not isinstance(adjoint, AbstractAdjoint):
+        raise TypeError(
+            "solve: `adjoint` must be a member of fixproj.implicit such as "
+            f"fixproj.implicit.TwoPhase(), got {adjoint!r}."
+        )
+    if not callable(norm):
+        raise TypeError(f"solve: `norm` must be a function, got {norm!r}.")
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if value is None or is_traced(value):
+            continue
+        if isinstance(value, str) or jnp.ndim(value) != 0 or not float(value) >= 0:
+            raise ValueError(f"solve: `{name}` must be a scalar >= 0, got {value!r}.")
+
+
+def _raise_on_failure(solution: Solution, failed: Any, problem: Any) -> Solution:
+    if is_traced(failed):
+        return solution.result.error_if(solution, failed)
+    # NumPy, because an operation of JAX would have to be compiled first.
+    if np.any(failed):
+        path = None if is_traced(problem.y0) else _tree.first_nonfinite(problem.y0)
+        if path is not None:
+            raise ValueError(f"solve: `y0{path}` has an entry that is NaN or infinite.")
+        stats = solution.stats
+        raise eqx.EquinoxRuntimeError(
+            f"{RESULTS[solution.result]} (after {stats['num_steps']} steps, residual "
+            f"{stats['residual']:.2e}, violation {stats['violation']:.2e})"
+        )
+    return solution

@@ -1,0 +1,140 @@
+"""The few operations on pytrees of arrays that the rest of the package needs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jaxtyping import Array, Bool, Float, PyTree, Scalar
+
+
+def where(pred: Bool[Array, ""], true: PyTree, false: PyTree) -> PyTree:
+    """Leaf by leaf `true` where the scalar `pred` holds, else `false`."""
+    return jtu.tree_map(lambda t, f: jnp.where(pred, t, f), true, false)
+
+
+def subtract(x: PyTree, y: PyTree) -> PyTree:
+    """`x - y`, leaf by leaf."""
+    return jtu.tree_map(lambda a, b: a - b, x, y)
+
+
+def add_scaled(x: PyTree, scale: Any, y: PyTree) -> PyTree:
+    """`x + scale * y`, leaf by leaf, in the dtype of `x`; `scale` is a real scalar."""
+    return jtu.tree_map(lambda a, b: a + scale_like(scale, b) * b, x, y)
+
+
+def scale_like(scale: Any, like: Array) -> Any:
+    """A real scalar in the real dtype of `like`; Python numbers are left alone."""
+    if isinstance(scale, int | float):
+        return scale
+    return jnp.asarray(scale).astype(jnp.finfo(like.dtype).dtype)
+
+
+def stop_gradient(tree: PyTree) -> PyTree:
+    """The tree with every inexact array cut from differentiation."""
+    dynamic, static = eqx.partition(tree, eqx.is_inexact_array)
+    return eqx.combine(jax.lax.stop_gradient(dynamic), static)
+
+
+def norm_dtype(tree: PyTree) -> Any:
+    """The dtype in which norms of `tree` are taken.
+
+    The widest real dtype of its leaves, and float32 at least: a norm in bfloat16 has
+    two digits.
+    """
+    dtypes = [jnp.finfo(x.dtype).dtype for x in jtu.tree_leaves(tree)]
+    return max([jnp.dtype(jnp.float32), *dtypes], key=lambda d: jnp.finfo(d).bits)
+
+
+def real_size(tree: PyTree) -> int:
+    """The number of real unknowns: a complex entry counts twice."""
+    return sum(x.size * (1 + jnp.iscomplexobj(x)) for x in jtu.tree_leaves(tree))
+
+
+def coarsest_epsilon(tree: PyTree) -> float:
+    """The largest machine epsilon among the leaves; a tree without leaves is exact."""
+    return max([float(jnp.finfo(x.dtype).eps) for x in jtu.tree_leaves(tree)] + [0.0])
+
+
+def max_norm(tree: PyTree) -> Scalar:
+    """The largest modulus of an entry; 0 for a tree without entries, NaN is kept."""
+    dtype = norm_dtype(tree)
+    norms = [
+        jnp.max(jnp.abs(x)).astype(dtype) for x in jtu.tree_leaves(tree) if x.size > 0
+    ]
+    return jnp.max(jnp.stack(norms)) if norms else jnp.zeros((), dtype)
+
+
+def two_norm(tree: PyTree) -> Scalar:
+    """The Euclidean norm of all entries together."""
+    return jnp.sqrt(inner_product(tree, tree))
+
+
+def rms_norm(tree: PyTree) -> Scalar:
+    """The root of the mean square of all entries; 0 for a tree without entries."""
+    size = sum(x.size for x in jtu.tree_leaves(tree))
+    return two_norm(tree) / max(size, 1) ** 0.5
+
+
+def inner_product(x: PyTree, y: PyTree) -> Scalar:
+    """The real inner product: complex entries count as pairs of reals."""
+    products = stacked_inner_products(jtu.tree_map(lambda a: a[None], x), y)
+    return products[0]
+
+
+def stacked_inner_products(stack: PyTree, x: PyTree) -> Float[Array, " m"]:
+    """The real inner products of `x` with m trees stacked along leading axes."""
+    dtype = norm_dtype(x)
+    wide_complex = jnp.dtype(jnp.complex64 if dtype == jnp.float32 else jnp.complex128)
+    total = None
+    for rows, leaf in zip(jtu.tree_leaves(stack), jtu.tree_leaves(x), strict=True):
+        wide = wide_complex if jnp.iscomplexobj(leaf) else dtype
+        rows = rows.reshape(rows.shape[0], leaf.size).astype(wide)
+        products = (rows @ leaf.reshape(-1).conj().astype(wide)).real
+        total = products if total is None else total + products
+    return jnp.zeros((1,), dtype) if total is None else total
+
+
+def ravel_real(tree: PyTree) -> tuple[Array, Callable[[Array], PyTree]]:
+    """All entries as one real vector, and the way back.
+
+    Complex entries become pairs of reals, so that a map which is linear over the reals
+    but not over the complex numbers (such as conjugation) is still a matrix.
+    """
+    dtype = norm_dtype(tree)
+    leaves, structure = jtu.tree_flatten(tree)
+
+    def flat(x):
+        if jnp.iscomplexobj(x):
+            x = jnp.stack([x.real, x.imag])
+        return x.reshape(-1).astype(dtype)
+
+    def unravel(vector):
+        out, start = [], 0
+        for leaf in leaves:
+            if jnp.iscomplexobj(leaf):
+                pair = vector[start : start + 2 * leaf.size].reshape(2, *leaf.shape)
+                out.append(jax.lax.complex(pair[0], pair[1]).astype(leaf.dtype))
+                start += 2 * leaf.size
+            else:
+                part = vector[start : start + leaf.size]
+                out.append(part.reshape(leaf.shape).astype(leaf.dtype))
+                start += leaf.size
+        return jtu.tree_unflatten(structure, out)
+
+    if not leaves:
+        return jnp.zeros((0,), dtype), unravel
+    return jnp.concatenate([flat(x) for x in leaves]), unravel
+
+
+def first_nonfinite(tree: PyTree) -> str | None:
+    """The path of the first leaf with a NaN or an infinity; None if all is finite.
+
+    Looks at values, so it is for concrete arrays, outside of a trace.
+    """
+    for path, leaf in jtu.tree_leaves_with_path(tree):
+        if not bool(jnp.all(jnp.isfinite(leaf))):
+            return jtu.keystr(path)
+    return None

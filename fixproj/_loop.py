@@ -11,7 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
-from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
+from jaxtyping import Array, Float, Int, PyTree, Scalar
 
 from . import _tree
 from ._iteration import AbstractIteration
@@ -19,7 +19,9 @@ from ._progress import report
 from ._solution import RESULTS
 
 
-_WINDOW = 64
+# Divisible by every period up to 6, so that such a cycle repeats itself exactly.
+_WINDOW = 60
+_PATIENCE = 16
 _DIVERGENCE = 1e8
 
 
@@ -52,19 +54,15 @@ def default_rtol(z: PyTree) -> float:
 
 
 class Watch(eqx.Module):
-    """What is kept of past residuals to tell slow progress from none.
+    """What is kept of the past to tell slow progress from none.
 
-    The smallest and the largest residual of the current and of the last window of
-    steps. A cycle repeats both exactly; a slow convergence does not.
+    The residual and the norm of `z` at the end of the last window of steps. In a cycle
+    the residual comes back exactly; in a slow convergence it does not.
     """
 
-    low: Float[Array, ""]
-    high: Float[Array, ""]
-    last_low: Float[Array, ""]
-    last_high: Float[Array, ""]
-    last_size: Float[Array, ""]
-    still: Int[Array, ""]  # windows in a row that changed nothing
-    drifting: Int[Array, ""]  # windows in a row in which z moved on at constant speed
+    residual: Float[Array, ""]
+    size: Float[Array, ""]
+    score: Int[Array, ""]
 
 
 class LoopState(eqx.Module):
@@ -81,23 +79,15 @@ class LoopState(eqx.Module):
 def init(iteration: AbstractIteration, z0: PyTree) -> LoopState:
     """The state before the first step."""
     dtype = _tree.norm_dtype(z0)
-    zero, infinity = jnp.zeros((), dtype), jnp.full((), jnp.inf, dtype)
-    none = jnp.zeros((), jnp.int32)
+    zero, none = jnp.zeros((), dtype), jnp.zeros((), jnp.int32)
     return LoopState(
         z=z0,
         iteration_state=iteration.init(z0),
         num_steps=none,
         initial_size=zero,
-        residual=infinity,
-        watch=Watch(infinity, zero, infinity, zero, zero, none, none),
+        residual=jnp.full((), jnp.inf, dtype),
+        watch=Watch(zero, zero, none),
     )
-
-
-class _Carry(eqx.Module):
-    state: LoopState
-    steps: Int[Array, ""]
-    stop: Bool[Array, ""]
-    result: RESULTS
 
 
 def run(
@@ -109,20 +99,24 @@ def run(
     *,
     while_loop: Callable = jax.lax.while_loop,
     progress: Int[Array, ""] | None = None,
-) -> tuple[LoopState, Int[Array, ""], RESULTS]:
+) -> tuple[LoopState, RESULTS]:
     """Run a map until it is fixed, fails, or has been evaluated `max_steps` times.
 
     Returns:
-        The state, the number of steps taken by this call, and the result. When
-        `successful`, `state.residual` is that of `state.z` itself; when steps ran out,
-        `state.z` is the point that would be evaluated next.
+        The state and the result. When `successful`, `state.residual` is that of
+        `state.z` itself; when steps ran out, `state.z` is the point that would be
+        evaluated next.
     """
+    # Until something else is known, running out of steps is how a solve will end.
+    running = RESULTS.max_steps_reached
+    start = state.num_steps
 
     def keep_on(carry):
-        return ~carry.stop & (carry.steps < max_steps)
+        state, result = carry
+        return (result == running) & (state.num_steps - start < max_steps)
 
     def body(carry):
-        state = carry.state
+        state, _ = carry
         z = state.z
         fz = jtu.tree_map(lambda f, x: f.astype(x.dtype), apply(z), z)
         residual = tolerances.norm(_tree.subtract(fz, z)).astype(state.residual.dtype)
@@ -131,78 +125,43 @@ def run(
             state.num_steps == 0, jnp.maximum(size, residual), state.initial_size
         )
         allowed = tolerances.allowed(size, initial_size)
-        converged = (residual <= allowed) & jnp.isfinite(residual)
-        watch = _observe(state.watch, residual, size, state.num_steps)
-        result = _judge(residual, initial_size, watch)
-        result = RESULTS.where(converged, RESULTS.successful, result)
-        stop = converged | (result != RESULTS.successful)
-        z_next, iteration_state = iteration.step(z, fz, state.iteration_state)
-        if progress is not None:
-            report(progress, carry.steps + 1, residual)
-        return _Carry(
-            LoopState(
-                # The point whose residual was measured is the one to return.
-                z=_tree.where(stop, z, z_next),
-                iteration_state=iteration_state,
-                num_steps=state.num_steps + 1,
-                initial_size=initial_size,
-                residual=residual,
-                watch=watch,
-            ),
-            carry.steps + 1,
-            stop,
-            result,
+        watch, result = _judge(
+            running, state.watch, residual, size, initial_size, state.num_steps
         )
+        converged = (residual <= allowed) & jnp.isfinite(residual)
+        result = RESULTS.where(converged, RESULTS.successful, result)
+        z_next, iteration_state = iteration.step(z, fz, state.iteration_state)
+        num_steps = state.num_steps + 1
+        if progress is not None:
+            report(progress, num_steps - start, residual)
+        # The point whose residual was measured is the one to return.
+        z = _tree.where(result == running, z_next, z)
+        state = LoopState(z, iteration_state, num_steps, initial_size, residual, watch)
+        return state, result
 
-    carry = _Carry(
-        state, jnp.zeros((), jnp.int32), jnp.array(False), RESULTS.successful
-    )
-    carry = while_loop(keep_on, body, carry)
-    result = RESULTS.where(carry.stop, carry.result, RESULTS.max_steps_reached)
-    return carry.state, carry.steps, result
+    return while_loop(keep_on, body, (state, running))
 
 
-def _observe(watch: Watch, residual: Scalar, size: Scalar, step: Array) -> Watch:
+def _judge(
+    running: RESULTS,
+    watch: Watch,
+    residual: Scalar,
+    size: Scalar,
+    initial_size: Scalar,
+    step: Array,
+) -> tuple[Watch, RESULTS]:
     epsilon = float(jnp.finfo(residual.dtype).eps)
-    low = jnp.minimum(watch.low, residual)
-    high = jnp.maximum(watch.high, residual)
-    full = step % _WINDOW == _WINDOW - 1
-
-    def same(a, b):
-        return jnp.abs(a - b) <= 8 * epsilon * b
-
-    repeats = same(low, watch.last_low) & same(high, watch.last_high)
-    rounding = (high <= 64 * epsilon * size) & (low >= watch.last_low)
-    still = jnp.where(repeats | rounding, watch.still + 1, 0)
-    drifts = repeats & (size - watch.last_size > 0.25 * _WINDOW * low)
-    drifting = jnp.where(drifts, watch.drifting + 1, 0)
-    closed = Watch(
-        jnp.full_like(low, jnp.inf),
-        jnp.zeros_like(high),
-        low,
-        high,
-        size,
-        still,
-        drifting,
+    repeats = jnp.abs(residual - watch.residual) <= 8 * epsilon * residual
+    rounding = (residual <= 64 * epsilon * size) & (residual > watch.residual / 2)
+    drifts = size - watch.size > _WINDOW / 4 * residual
+    # A search that moves on at constant speed may yet arrive: it gets more time.
+    score = jnp.where(
+        repeats | rounding, watch.score + jnp.where(drifts, 1, _PATIENCE // 4), 0
     )
-    still_open = Watch(
-        low,
-        high,
-        watch.last_low,
-        watch.last_high,
-        watch.last_size,
-        watch.still,
-        watch.drifting,
-    )
-    return _tree.where(full, closed, still_open)
-
-
-def _judge(residual: Scalar, initial_size: Scalar, watch: Watch) -> RESULTS:
-    finite = jnp.isfinite(residual)
+    window_ends = jax.lax.rem(step, jnp.full_like(step, _WINDOW)) == _WINDOW - 1
+    watch = _tree.where(window_ends, Watch(residual, size, score), watch)
     grown = residual > _DIVERGENCE * jnp.maximum(initial_size, 1)
-    # A search that moves at constant speed may yet arrive: it gets more time.
-    cycles = (watch.still >= 4) & (watch.drifting == 0)
-    drifts = watch.drifting >= 16
-    result = RESULTS.where(cycles, RESULTS.stagnated, RESULTS.successful)
-    result = RESULTS.where(grown | drifts, RESULTS.diverged, result)
-    return RESULTS.where(finite, result, RESULTS.nonfinite)
+    idle = window_ends & (score >= _PATIENCE)
+    result = RESULTS.where(idle, RESULTS.stagnated, running)
+    result = RESULTS.where(grown | (idle & drifts), RESULTS.diverged, result)
+    return watch, RESULTS.where(jnp.isfinite(residual), result, RESULTS.nonfinite)

@@ -31,8 +31,8 @@ class AbstractMap(eqx.Module):
         """`R(z)`, the answer that a fixed point `z` stands for."""
 
     @abc.abstractmethod
-    def violation(self, value: PyTree) -> Scalar:
-        """How far an answer is from meeting the constraints; 0 if there are none."""
+    def violation(self, value: PyTree) -> Scalar | None:
+        """How far an answer is from the constraints; None if there are none."""
 
 
 class AbstractMethod(eqx.Module):

@@ -21,9 +21,10 @@ with warnings.catch_warnings():
 
         successful = ""
         max_steps_reached = (
-            "The iteration took `max_steps` steps and did not reach the tolerance. "
-            "Raise `max_steps`, loosen `rtol`/`atol`, try `iteration=fixproj.Anderson()`, or "
-            "go on from this point with `state=solution.state`."
+            "The iteration took `max_steps` steps without reaching the tolerance. "
+            "Raise `max_steps`, loosen `rtol`/`atol`, try "
+            "`iteration=fixproj.Anderson()`, or go on from this point with "
+            "`state=solution.state`."
         )
         nonfinite = (
             "A NaN or an infinity appeared in the iterates. Check the map at the start "

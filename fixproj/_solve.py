@@ -13,7 +13,7 @@ from . import _loop, _progress, _tree
 from ._check import check_positive_int, is_traced
 from ._iteration import AbstractIteration, Picard
 from ._loop import Tolerances
-from ._map import AbstractMap, AbstractMethod
+from ._map import AbstractMethod
 from ._method import Direct, DouglasRachford
 from ._problem import Feasibility, FixedPoint
 from ._solution import RESULTS, Solution
@@ -117,14 +117,12 @@ def _solve(
     if isinstance(iteration, AbstractIteration):
         if state is None:
             state = _loop.init(iteration, z0)
-        state, steps, result = _loop.run(
-            frozen,
-            iteration,
-            _tree.stop_gradient(state),
-            tolerances,
-            max_steps,
-            progress=bar,
+        state = _tree.stop_gradient(state)
+        before = state.num_steps
+        state, result = _loop.run(
+            frozen, iteration, state, tolerances, max_steps, progress=bar
         )
+        steps = state.num_steps - before
         z, residual, scale = state.z, state.residual, state.initial_size
     else:
         z, state, steps, result = _run_optimistix(frozen, iteration, z0, max_steps)
@@ -132,13 +130,7 @@ def _solve(
         scale = jnp.maximum(norm(z0), residual)
     z = adjoint.attach(apply, _tree.stop_gradient(z), tolerances, throw)
     value = map_.readout(z)
-    violation = _violation(map_, value)
-    size = jnp.minimum(scale, 1) + norm(_tree.stop_gradient(value))
-    # A violation is of first order where the residual can be of second (tangent sets).
-    unmet = violation > 10 * rtol**0.5 * size.astype(violation.dtype)
-    settled = (result == RESULTS.successful) | (result == RESULTS.stagnated)
-    settled = settled | (result == RESULTS.diverged)
-    result = RESULTS.where(unmet & settled, RESULTS.infeasible_suspected, result)
+    violation, result = _check_constraints(map_, value, result, tolerances, scale)
     stats = {
         "num_steps": steps,
         "max_steps": max_steps,
@@ -149,9 +141,20 @@ def _solve(
     return solution, result != RESULTS.successful
 
 
-def _violation(map_: AbstractMap, value: PyTree) -> Scalar:
+def _check_constraints(map_, value, result, tolerances, scale):
+    """A fixed point of the map of an infeasible problem is no solution of it."""
     map_, value = _tree.stop_gradient((map_, value))
-    return map_.violation(value)
+    violation = map_.violation(value)
+    if violation is None:
+        return jnp.zeros_like(scale), result
+    # A violation is of first order where the residual can be of second (tangent sets).
+    size = jnp.minimum(scale, 1) + tolerances.norm(value)
+    unmet = violation > 10 * jnp.sqrt(tolerances.allowed(size, scale) * size)
+    settled = (result == RESULTS.successful) | (result == RESULTS.stagnated)
+    settled = settled | (result == RESULTS.diverged)
+    return violation, RESULTS.where(
+        unmet & settled, RESULTS.infeasible_suspected, result
+    )
 
 
 def _run_optimistix(apply, solver, z0, max_steps):
@@ -216,7 +219,7 @@ def _raise_on_failure(solution: Solution, failed: Any, problem: Any) -> Solution
     if is_traced(failed):
         return solution.result.error_if(solution, failed)
     # NumPy, because an operation of JAX would have to be compiled first.
-    if np.any(failed):
+    if np.asarray(failed).any():
         path = None if is_traced(problem.y0) else _tree.first_nonfinite(problem.y0)
         if path is not None:
             raise ValueError(f"solve: `y0{path}` has an entry that is NaN or infinite.")

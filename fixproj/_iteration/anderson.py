@@ -108,8 +108,7 @@ class Anderson(AbstractIteration):
         row = _tree.stacked_inner_products(residual_differences, newest)
         gram = state.gram.at[slot, :].set(row).at[:, slot].set(row)
         target = _tree.stacked_inner_products(residual_differences, residual)
-        used = jnp.arange(memory, dtype=count.dtype) < count
-        gamma = _solve_scaled(gram, target, used, self._ridge(gram.dtype))
+        gamma = _solve_scaled(gram, target, count, self._ridge(gram.dtype))
 
         def combine(f, r, f_differences, r_differences):
             weights = gamma.astype(jnp.finfo(f.dtype).dtype)
@@ -143,18 +142,17 @@ def _is_one(x: Any) -> bool:
     return isinstance(x, int | float) and x == 1
 
 
-def _solve_scaled(gram, target, used, ridge):
+def _solve_scaled(gram, target, count, ridge):
     """(D G D + ridge I) w = D target, gamma = D w, with D the inverse column norms.
 
-    Columns that are unused or zero get the coefficient zero.
+    The first `count` columns are used; the others, and zero ones, get no weight.
     """
+    memory = gram.shape[0]
     diagonal = jnp.diagonal(gram)
-    used = used & (diagonal > 0)
+    used = (jnp.arange(memory, dtype=count.dtype) < count) & (diagonal > 0)
     scale = jnp.where(used, 1 / jnp.sqrt(jnp.where(used, diagonal, 1)), 0)
-    identity = jnp.eye(gram.shape[0], dtype=gram.dtype)
-    matrix = gram * scale[:, None] * scale[None, :]
-    # The scaled diagonal is 1, also in an unused row, which is made to stand alone.
-    matrix = jnp.where(identity > 0, 1 + ridge, matrix)
+    identity = jnp.eye(memory, dtype=bool)
+    matrix = jnp.where(identity, 1 + ridge, gram * scale[:, None] * scale[None, :])
     system = jnp.concatenate([matrix, (target * scale)[:, None]], axis=1)
 
     def eliminate(j, system):
@@ -163,8 +161,10 @@ def _solve_scaled(gram, target, used, ridge):
         row = jax.lax.dynamic_index_in_dim(system, j, 0, keepdims=False)
         column = jax.lax.dynamic_index_in_dim(system, j, 1, keepdims=True)
         row = row / jnp.maximum(row[j], ridge)
-        this = jax.lax.dynamic_index_in_dim(identity, j, 1, keepdims=True) > 0
+        this = jax.lax.dynamic_index_in_dim(identity, j, 1, keepdims=True)
         return jnp.where(this, row[None, :], system - column * row[None, :])
 
-    system = jax.lax.fori_loop(0, gram.shape[0], eliminate, system)
+    # A bound that is not a constant also keeps the compiler from unrolling this, which
+    # would take it longer than all the rest of a solve.
+    system = jax.lax.fori_loop(0, jnp.minimum(count, memory), eliminate, system)
     return system[:, -1] * scale

@@ -1,0 +1,1 @@
+"""Measurements against named peers; each script prints the table behind one claim."""

@@ -1,0 +1,112 @@
+"""Whole-layer products: dot_general, and dot_general plus bias, as one set {Y = X W}.
+
+The operand that holds the examples is X, (rows, contracted); the other is W,
+(contracted, columns); axes are merged and permuted to that form. A bias is a row of W
+that meets a column of ones.
+"""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+
+from fixproj.nn._graph._registry import register_projection
+from fixproj.projections._matrix_product import product_displacement
+
+
+class MatrixForm:
+    """The permutations that turn a dot_general into a product of two matrices.
+
+    Attributes:
+        rows: position (0 or 1) of the operand that holds the rows.
+        bias_columns: for the fused layer, which bias entry each column adds.
+    """
+
+    def __init__(self, params, avals, rows):
+        (contract, batch) = params["dimension_numbers"]
+        if batch[0]:
+            raise NotImplementedError("a batched matrix product")
+        self.rows = rows
+        self.shapes = tuple(aval.shape for aval in avals[:2])
+        self.contract = tuple(tuple(int(i) for i in axes) for axes in contract)
+        self.kept = tuple(
+            tuple(i for i in range(len(shape)) if i not in axes)
+            for shape, axes in zip(self.shapes, self.contract, strict=True)
+        )
+
+    def left(self, operand):
+        """The operand with the examples as (rows, contracted)."""
+        at = self.rows
+        inner = math.prod(self.shapes[at][i] for i in self.contract[at])
+        return operand.transpose(self.kept[at] + self.contract[at]).reshape(-1, inner)
+
+    def right(self, operand):
+        """The other operand as (contracted, columns)."""
+        at = 1 - self.rows
+        inner = math.prod(self.shapes[at][i] for i in self.contract[at])
+        return operand.transpose(self.contract[at] + self.kept[at]).reshape(inner, -1)
+
+    def product(self, output):
+        """The output of the dot_general as (rows, columns)."""
+        kept = [[self.shapes[k][i] for i in self.kept[k]] for k in (0, 1)]
+        output = output.reshape(math.prod(kept[0]), math.prod(kept[1]))
+        return output if self.rows == 0 else output.T
+
+    def undo_left(self, matrix):
+        """The inverse of `left`."""
+        return self._undo(matrix, self.rows, rows_first=True)
+
+    def undo_right(self, matrix):
+        """The inverse of `right`."""
+        return self._undo(matrix, 1 - self.rows, rows_first=False)
+
+    def _undo(self, matrix, at, rows_first):
+        first, last = self.kept[at], self.contract[at]
+        order = first + last if rows_first else last + first
+        shape = [self.shapes[at][i] for i in order]
+        return matrix.reshape(shape).transpose(np.argsort(order))
+
+
+@register_projection("dot_general")
+def project_dot(operation, inputs, output, displacement, weights):
+    """{Y = X W}, one of the two factors possibly known."""
+    left, right, _ = _project(operation, inputs, displacement, weights, bias=None)
+    return left, right
+
+
+@register_projection("affine")
+def project_affine(operation, inputs, output, displacement, weights):
+    """{Y = X W + 1 b'}; made by fusing a dot_general with the addition of a bias."""
+    columns = operation.params["bias_columns"]
+    bias = inputs[2].reshape(-1)[columns]
+    wanted = operation.params["to_product"](displacement)
+    left, right, d_bias = _project(operation, inputs, wanted, weights, bias)
+    assert d_bias is not None
+    # A bias entry that several columns share gets the mean of their displacements.
+    size = inputs[2].size
+    total = jnp.zeros(size, d_bias.dtype).at[columns].add(d_bias)
+    count = np.bincount(columns, minlength=size).clip(min=1)
+    shared = total / jnp.asarray(count, d_bias.dtype)
+    return left, right, shared.reshape(inputs[2].shape)
+
+
+def _project(operation, inputs, displacement, weights, bias):
+    form = MatrixForm(operation.params, operation.avals, operation.rows)
+    infinite = [
+        weight if free else math.inf
+        for weight, free in zip(weights.inputs[:2], operation.free[:2], strict=True)
+    ]
+    at = form.rows
+    moved = product_displacement(
+        form.left(inputs[at]),
+        form.right(inputs[1 - at]),
+        bias,
+        form.product(displacement),
+        infinite[at],
+        infinite[1 - at],
+        weights.output,
+    )
+    left = None if moved.left is None else form.undo_left(moved.left)
+    right = None if moved.right is None else form.undo_right(moved.right)
+    first, second = (left, right) if at == 0 else (right, left)
+    return first, second, moved.bias

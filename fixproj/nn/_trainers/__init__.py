@@ -1,0 +1,9 @@
+"""Ways to train a model that share one protocol, `init` and `update`."""
+
+from fixproj.nn._trainers._loss import (
+    AbstractLoss as AbstractLoss,
+    loss_named as loss_named,
+)
+from fixproj.nn._trainers._trainer import AbstractTrainer as AbstractTrainer
+from fixproj.nn._trainers.gradient import Gradient as Gradient
+from fixproj.nn._trainers.projections import Projections as Projections

@@ -1,0 +1,59 @@
+"""Training by the gradient of the loss: the method to compare with."""
+
+from typing import Any
+
+import jax
+import optax
+from jaxtyping import Array, PyTree
+
+from fixproj.nn._graph import batched, split
+from fixproj.nn._trainers._loss import AbstractLoss, loss_named
+from fixproj.nn._trainers._optimiser import check_optimiser, descend
+from fixproj.nn._trainers._trainer import AbstractTrainer
+
+
+class Gradient(AbstractTrainer):
+    """Backpropagation with an optax optimiser.
+
+    Args:
+        optimiser: an optax gradient transformation.
+        loss: "cross_entropy" (integer or one-hot labels) or "squared".
+
+    Raises:
+        ValueError: if the loss is not known.
+        TypeError: if the optimiser is not an optax transformation.
+
+    Example:
+        >>> import optax
+        >>> from fixproj import nn
+        >>> trainer = nn.Gradient(optax.adam(1e-3))
+    """
+
+    optimiser: optax.GradientTransformation
+    objective: AbstractLoss
+
+    def __init__(
+        self, optimiser: optax.GradientTransformation, loss: str = "cross_entropy"
+    ):
+        check_optimiser("optimiser", optimiser)
+        self.optimiser = optimiser
+        self.objective = loss_named(loss)
+
+    def init(self, model: PyTree) -> PyTree:
+        """The optimiser's state; see `AbstractTrainer.init`."""
+        return self.optimiser.init(split(model).leaves)
+
+    def update(
+        self, model: PyTree, state: PyTree, x: Array, y: Array
+    ) -> tuple[PyTree, PyTree, dict[str, Any]]:
+        """One gradient step; see `AbstractTrainer.update`."""
+        leaves, _, rebuild = split(model)
+        call = batched(model, x)
+
+        def objective(leaves):
+            outputs = call(rebuild(leaves), x)
+            return self.objective.mean(outputs, y), outputs
+
+        grads, outputs = jax.grad(objective, has_aux=True)(leaves)
+        leaves, state = descend(self.optimiser, grads, state, leaves)
+        return rebuild(leaves), state, self.objective.metrics(outputs, y)

@@ -1,0 +1,186 @@
+"""Training by projections: no derivative of the loss is taken anywhere.
+
+Each minibatch runs the model forward, moves its output by the prox of the loss, and
+carries that displacement back to the parameters by projecting onto the graph of one
+node after the other, output to input.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PyTree
+
+from fixproj.nn._graph import Metric, propagate, reconcile, split, trace
+from fixproj.nn._trainers._loss import AbstractLoss, loss_named
+from fixproj.nn._trainers._optimiser import check_optimiser, descend
+from fixproj.nn._trainers._trainer import AbstractTrainer
+from fixproj.projections._weights import check_weight
+
+
+GRANULARITIES = ("layer",)
+
+
+class Projections(AbstractTrainer):
+    """Training by projections onto the graphs of the model's layers.
+
+    Per minibatch: a forward pass; the prox of the loss displaces the output; one sweep
+    from output to input turns that into displacements of all activations and
+    parameters, each layer Y = X W (+ bias) and each activation function being projected
+    once. More sweeps start from the projected activations. A matrix product is one set
+    (damped Gauss-Newton, see `projections.MatrixProduct`); the functions have exact
+    projections.
+
+    With `outer=None` the parameters become the projected ones ("pure" projections).
+    With an optax transformation, minus the displacement of one weak sweep is fed to it
+    in place of a gradient, in the unit in which the last layer's, in the limit of an
+    infinitely weak sweep and a linearised loss, would be the gradient of the mean loss.
+    Such displacements are close to gradients damped by the Gram matrix of each layer's
+    inputs; a backpropagation with the same damping is a fair comparison.
+
+    The metric sets how strong a sweep is: what is heavier moves less. The defaults are
+    settings that did well on Fashion-MNIST with two hidden layers of 128 units and were
+    then taken as they are.
+
+    Args:
+        granularity: "layer": each matrix product is one set.
+        sweeps: sweeps per minibatch. Default 3, with `outer` 1.
+        loss: "cross_entropy" (integer or one-hot labels) or "squared".
+        outer: None, or the optax transformation that displacements are fed to.
+        activation_weight: weight of the input of a matrix product. Default 0.03, with
+            `outer` 10.
+        parameter_weight: weight of the parameters. Strong sweeps (small weight) fit
+            each minibatch closely and learn fast; weak ones are steadier. Default 10,
+            with `outer` 1e4.
+        output_weight: weight of the output of a matrix product. Default 4.
+        elementwise_weight: weight of the output of every other node, whose activations
+            have weight 1. Default 1.
+        loss_step: the factor of the loss (summed over examples) in its prox. Default 5.
+
+    Raises:
+        ValueError: for an unknown granularity or loss, weights that are not positive,
+            or `sweeps < 1`.
+        TypeError: if `outer` is not an optax transformation.
+
+    References:
+        Elser, "Learning without loss", 2021; Bergmeister, "PJAX", 2025.
+
+    Example:
+        >>> import optax
+        >>> from fixproj import nn
+        >>> pure = nn.Projections()
+        >>> fed_to_adam = nn.Projections(outer=optax.adam(3e-3))
+    """
+
+    metric: Metric
+    loss_step: float | Float[Array, ""]
+    sweeps: int = eqx.field(static=True)
+    outer: optax.GradientTransformation | None
+    objective: AbstractLoss
+
+    def __init__(
+        self,
+        granularity: str = "layer",
+        *,
+        sweeps: int | None = None,
+        loss: str = "cross_entropy",
+        outer: optax.GradientTransformation | None = None,
+        activation_weight: float | None = None,
+        parameter_weight: float | None = None,
+        output_weight: float | None = None,
+        elementwise_weight: float = 1.0,
+        loss_step: float | None = None,
+    ):
+        if granularity not in GRANULARITIES:
+            raise ValueError(
+                f"granularity must be one of {', '.join(map(repr, GRANULARITIES))}; "
+                f"got {granularity!r}."
+            )
+        default = _PURE if outer is None else _OUTER
+        given = {
+            "activation_weight": activation_weight,
+            "parameter_weight": parameter_weight,
+            "output_weight": output_weight,
+            "loss_step": loss_step,
+        }
+        chosen = {k: default[k] if v is None else v for k, v in given.items()}
+        for name, value in {**chosen, "elementwise_weight": elementwise_weight}.items():
+            check_weight(name, value)
+        if outer is not None:
+            check_optimiser("outer", outer)
+        sweeps = default["sweeps"] if sweeps is None else sweeps
+        if sweeps < 1:
+            raise ValueError(f"sweeps must be at least 1, got {sweeps}.")
+        self.metric = Metric(
+            chosen["activation_weight"],
+            chosen["parameter_weight"],
+            chosen["output_weight"],
+            elementwise_weight,
+        )
+        self.loss_step = chosen["loss_step"]
+        self.sweeps = sweeps
+        self.outer = outer
+        self.objective = loss_named(loss)
+
+    def init(self, model: PyTree) -> PyTree:
+        """The outer optimiser's state, or nothing; see `AbstractTrainer.init`."""
+        return None if self.outer is None else self.outer.init(split(model).leaves)
+
+    def update(
+        self, model: PyTree, state: PyTree, x: Array, y: Array
+    ) -> tuple[PyTree, PyTree, dict[str, Any]]:
+        """The sweeps of one minibatch; see `AbstractTrainer.update`."""
+        start, _, rebuild = split(model)
+        graph = trace(model, x)
+        values = graph.evaluate(start, x)
+        info = self.objective.metrics(values[graph.output], y)
+
+        def sweep(values, gaps):
+            outputs = values[graph.output]
+            wanted = self.objective.displacement(outputs, y, self.loss_step)
+            return propagate(graph, values, wanted, self.metric, gaps)
+
+        def sweep_again(carry, _):
+            # The sum of displacements is carried as well as the point: late in the
+            # training it is far smaller, and the difference of points would lose it.
+            total, projected = carry
+            leaves = [leaf + t for leaf, t in zip(start, total, strict=True)]
+            values, gaps = reconcile(graph, leaves, x, projected)
+            moved, projected = sweep(values, gaps)
+            total = [t + m for t, m in zip(total, moved, strict=True)]
+            return (total, projected), None
+
+        carry = sweep(values, None)
+        if self.sweeps > 1:
+            carry, _ = jax.lax.scan(sweep_again, carry, length=self.sweeps - 1)
+        total, _ = carry
+        if self.outer is None:
+            leaves = [leaf + t for leaf, t in zip(start, total, strict=True)]
+        else:
+            feed = [self._as_gradient(t, x.shape[0]) for t in total]
+            leaves, state = descend(self.outer, feed, state, start)
+        return rebuild(leaves), state, info
+
+    def _as_gradient(self, displacement, batch):
+        unit = self.metric.parameter / (self.metric.output * self.loss_step * batch)
+        return displacement * jnp.asarray(-unit, displacement.dtype)
+
+
+# A minibatch of the pure method is a whole update, so its sweeps are strong; with an
+# outer optimiser, which averages over minibatches, weak ones generalise better.
+_PURE = {
+    "activation_weight": 0.03,
+    "parameter_weight": 10.0,
+    "output_weight": 4.0,
+    "loss_step": 5.0,
+    "sweeps": 3,
+}
+_OUTER = {
+    "activation_weight": 10.0,
+    "parameter_weight": 1e4,
+    "output_weight": 4.0,
+    "loss_step": 5.0,
+    "sweeps": 1,
+}

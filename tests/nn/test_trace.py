@@ -1,0 +1,237 @@
+import os
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from fixproj import nn
+from fixproj.nn._graph import batched, split
+
+from .models import SkipAndConcat, eqx_mlp, plain_mlp
+
+
+def _output(graph, model, x):
+    return graph.evaluate(split(model).leaves, x)[graph.output]
+
+
+def _names(graph):
+    return [node.name for node in graph.nodes]
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 4])
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("use_final_bias", [True, False])
+def test_equinox_mlp(getkey, depth, use_bias, use_final_bias):
+    model = eqx.nn.MLP(
+        4,
+        3,
+        8,
+        depth,
+        use_bias=use_bias,
+        use_final_bias=use_final_bias,
+        key=getkey(),
+    )
+    x = jr.normal(getkey(), (5, 4))
+    graph = nn.trace(model, x)
+    layer = "affine" if use_bias else "dot_general"
+    last = "affine" if use_final_bias else "dot_general"
+    assert _names(graph) == [layer, "max"] * depth + [last]
+    np.testing.assert_allclose(_output(graph, model, x), jax.vmap(model)(x), rtol=1e-6)
+    assert len(graph.names) == len(graph.parameters) == len(split(model).leaves)
+
+
+def test_plain_mlp(getkey):
+    model = plain_mlp(getkey(), (4, 8, 8, 3))
+    x = jr.normal(getkey(), (5, 4))
+    graph = nn.trace(model, x)
+    assert _names(graph) == ["affine", "max", "affine", "max", "affine"]
+    np.testing.assert_array_equal(_output(graph, model, x), model[0](model[1], x))
+    assert graph.names[0] == "[1][0][0]"
+    assert "node  affine(" in str(graph)
+
+
+def test_skip_and_concat(getkey):
+    model = SkipAndConcat(getkey())
+    x = jr.normal(getkey(), (5, 2))
+    graph = nn.trace(model, x)
+    kinds = sorted(_names(graph))
+    assert kinds == ["add", "affine", "affine", "affine", "max", "max", "max", "mul"]
+    assert {"concatenate", "split"} <= {wire.name for wire in graph.wires}
+    np.testing.assert_allclose(_output(graph, model, x), jax.vmap(model)(x), rtol=1e-6)
+
+
+def test_calls_are_looked_through(getkey):
+    @jax.jit
+    def layer(w, x):
+        return jax.checkpoint(lambda x: jax.nn.relu(x @ w))(x)
+
+    @jax.custom_vjp
+    def same(x):
+        return x
+
+    same.defvjp(lambda x: (x, None), lambda _, g: (g,))
+    model = (lambda w, x: same(layer(w, x)), jr.normal(getkey(), (3, 2)))
+    x = jr.normal(getkey(), (4, 3))
+    graph = nn.trace(model, x)
+    assert _names(graph) == ["dot_general", "max"]
+    np.testing.assert_allclose(_output(graph, model, x), model[0](model[1], x))
+
+
+def test_what_does_not_depend_on_parameters_may_be_anything(getkey):
+    def fn(params, x):
+        scale = jnp.exp(jnp.linspace(0.0, 1.0, 3))
+        return jnp.sin(x) * scale[None] @ params["w"]
+
+    model = (fn, {"w": jr.normal(getkey(), (3, 2)), "count": jnp.arange(3)})
+    x = jr.normal(getkey(), (4, 3))
+    graph = nn.trace(model, x)
+    assert _names(graph) == ["dot_general"]
+    assert len(graph.names) == 1 and "w" in graph.names[0]
+    np.testing.assert_allclose(_output(graph, model, x), fn(model[1], x), rtol=1e-6)
+
+
+def test_unused_and_frozen_computations_need_no_rule(getkey):
+    def fn(w, x):
+        y = x @ w
+        jnp.sin(y)
+        return y + jax.lax.stop_gradient(jnp.tanh(y))
+
+    graph = nn.trace((fn, jr.normal(getkey(), (3, 2))), jnp.ones((4, 3)))
+    assert _names(graph) == ["dot_general", "add"]
+
+
+def test_position_dependent_bias_is_not_fused(getkey):
+    """A table added per position is no bias of the layer: its own node."""
+
+    def fn(params, x):
+        return x @ params["w"] + params["table"][None]
+
+    params = {"w": jr.normal(getkey(), (3, 2)), "table": jr.normal(getkey(), (5, 2))}
+    x = jr.normal(getkey(), (4, 5, 3))
+    graph = nn.trace((fn, params), x)
+    assert _names(graph) == ["dot_general", "add"]
+    bias = {"w": params["w"], "table": jr.normal(getkey(), (1, 2))}
+    assert _names(nn.trace((fn, bias), x)) == ["affine"]
+
+
+def test_batch_and_single_conventions(getkey):
+    x = jr.normal(getkey(), (5, 4))
+    single = eqx_mlp(getkey(), (4, 7, 3))
+    on_batch = plain_mlp(getkey(), (4, 7, 3))
+    assert batched(single, x)(single, x).shape == (5, 3)
+    np.testing.assert_allclose(batched(single, x)(single, x), jax.vmap(single)(x))
+    np.testing.assert_array_equal(
+        batched(on_batch, x)(on_batch, x), on_batch[0](on_batch[1], x)
+    )
+
+    # Per example this is a sum over features; on a batch it would sum the batch away.
+    def mean_of_example(w, x):
+        return w * jnp.mean(x, axis=0, keepdims=True)
+
+    pooled = (mean_of_example, jnp.ones(1))
+    y = jr.normal(getkey(), (5, 6))
+    np.testing.assert_allclose(
+        batched(pooled, y)(pooled, y), jnp.mean(y, 1, keepdims=True), rtol=1e-5
+    )
+
+
+def test_neither_convention_gives_both_reasons(getkey):
+    model = eqx_mlp(getkey(), (4, 7, 3))
+    with pytest.raises(ValueError, match="(?s)with a batch: .*with one example: "):
+        nn.trace(model, jnp.ones((5, 9)))
+    with pytest.raises(ValueError, match="returns tuple, not one array"):
+        nn.trace((lambda w, x: (x * w, x), jnp.ones(())), jnp.ones((5, 9)))
+
+
+@pytest.mark.parametrize("model", [3, "mlp", (1, 2), [jnp.ones(2)]])
+def test_not_a_model(model):
+    with pytest.raises(TypeError, match="callable pytree"):
+        nn.trace(model, jnp.ones((2, 2)))
+
+
+def test_output_must_be_floating():
+    model = (lambda w, x: x.astype(int), jnp.ones(()))
+    with pytest.raises(ValueError, match="floating-point"):
+        nn.trace(model, jnp.ones((2, 2)))
+
+
+class Wave(eqx.Module):
+    inner: eqx.nn.Linear
+
+    def __call__(self, x):
+        return jnp.sin(self.inner(x))  # the line the error must name
+
+
+def _line_of(text):
+    with open(__file__) as file:
+        return next(i for i, line in enumerate(file, 1) if text in line)
+
+
+def test_unsupported_primitive_names_itself_and_the_line(getkey):
+    model = Wave(eqx.nn.Linear(3, 2, key=getkey()))
+    with pytest.raises(nn.UnsupportedPrimitiveError) as caught:
+        nn.trace(model, jnp.ones((5, 3)))
+    message = str(caught.value)
+    dtype = jnp.result_type(float).name
+    assert f"'sin' on {dtype}[5, 2]" in message
+    line = _line_of("# the line the error must name")
+    assert f"{os.path.basename(__file__)}:{line} (in Wave.__call__)" in message
+    assert "register_projection" in message
+
+
+def test_library_functions_are_blamed_on_their_caller(getkey):
+    """The body of jax.nn.softplus is cached, with the traceback of its first caller."""
+    w, x = jr.normal(getkey(), (3, 2)), jnp.ones((5, 3))
+    jax.make_jaxpr(lambda y: jax.nn.softplus(y))(jnp.ones((5, 2)))
+
+    def fn(w, x):
+        return jax.nn.softplus(x @ w)  # the softplus line
+
+    with pytest.raises(nn.UnsupportedPrimitiveError) as caught:
+        nn.trace((fn, w), x)
+    assert f"{os.path.basename(__file__)}:{_line_of('# the softplus line')}" in str(
+        caught.value
+    )
+
+
+@pytest.mark.parametrize(
+    "fn,word",
+    [
+        (lambda w, x: x @ w * w[0][None], "mul"),
+        (lambda w, x: 1 / (x @ w), "div"),
+        (lambda w, x: jnp.einsum("bi,bi->b", x @ w, x @ w), "dot_general"),
+    ],
+)
+def test_unsupported_use_of_a_parameter(fn, word):
+    with pytest.raises(nn.UnsupportedPrimitiveError, match=f"'{word}' on .*test_trace"):
+        nn.trace((fn, jnp.ones((3, 2))), jnp.ones((4, 3)))
+
+
+def test_lost_source_information(getkey, monkeypatch):
+    monkeypatch.setattr("fixproj.nn._graph._source._frames", lambda _: [])
+    with pytest.raises(nn.UnsupportedPrimitiveError, match="did not record"):
+        nn.trace(Wave(eqx.nn.Linear(3, 2, key=getkey())), jnp.ones((5, 3)))
+
+
+def test_register_projection(getkey, monkeypatch):
+    from fixproj.nn._graph import _registry
+
+    monkeypatch.setattr(_registry, "_RULES", dict(_registry._RULES))
+    model = Wave(eqx.nn.Linear(3, 2, key=getkey()))
+    seen = []
+
+    @nn.register_projection(jax.lax.sin_p)
+    def project_sine(operation, inputs, output, displacement, weights):
+        seen.append((operation.name, output.shape))
+        return (displacement * jnp.cos(inputs[0]) / 2,)
+
+    x, y = jnp.ones((5, 3)), jnp.zeros(5, int)
+    trainer = nn.Projections()
+    new, _, _ = trainer.update(model, trainer.init(model), x, y)
+    assert seen[-1] == ("sin", (5, 2))
+    assert bool(jnp.any(new.inner.weight != model.inner.weight))
+    with pytest.raises(TypeError, match="primitive"):
+        nn.register_projection(3)  # pyright: ignore[reportArgumentType]

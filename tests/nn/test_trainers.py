@@ -1,0 +1,250 @@
+import importlib
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+import pytest
+
+from fixproj import nn
+from fixproj.nn._graph import split
+from fixproj.nn._trainers import loss_named
+from fixproj.projections import CrossEntropy
+
+from .models import SkipAndConcat, digits, eqx_mlp, plain_mlp, rings
+
+
+TRAINERS = {
+    "pure": lambda: nn.Projections(),
+    "outer": lambda: nn.Projections(outer=optax.adam(3e-3)),
+    "gradient": lambda: nn.Gradient(optax.adam(3e-3)),
+}
+SMALL = (2, 32, 32, 2)
+
+
+@pytest.mark.one_precision
+@pytest.mark.parametrize("make", [eqx_mlp, plain_mlp])
+@pytest.mark.parametrize("name,epochs", [("pure", 8), ("outer", 20), ("gradient", 20)])
+def test_digits(name, epochs, make):
+    """Test accuracy of at least .95 at the defaults, from each of three seeds."""
+    train, test = digits()
+    trainer = TRAINERS[name]()
+    for seed in range(3):
+        model = make(jr.key(seed))
+        history = nn.fit(
+            model, trainer, train, epochs=epochs, seed=seed, progress=False
+        )
+        found = nn.evaluate(history.model, test)
+        assert found["accuracy"] >= 0.95, (seed, found)
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_skip_and_concat_train(getkey, name):
+    data = rings(getkey())
+    model = SkipAndConcat(getkey())
+    before = nn.evaluate(model, data)["accuracy"]
+    history = nn.fit(model, TRAINERS[name](), data, epochs=30, progress=False)
+    after = nn.evaluate(history.model, data)["accuracy"]
+    assert before < 0.9 and after > 0.95
+    assert history.metrics["loss"][-1] < history.metrics["loss"][0] / 2
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_protocol_under_jit(getkey, name):
+    x, y = rings(getkey(), 32)
+    model = plain_mlp(getkey(), SMALL)
+    trainer = TRAINERS[name]()
+    state = trainer.init(model)
+    plain = trainer.update(model, state, x, y)
+    jitted = eqx.filter_jit(trainer.update)(model, state, x, y)
+    structure = jax.tree.structure((model, state))
+    assert jax.tree.structure(plain[:2]) == structure
+    for a, b in zip(split(plain[0]).leaves, split(jitted[0]).leaves, strict=True):
+        assert a.dtype == b.dtype == jnp.result_type(float)
+        np.testing.assert_allclose(a, b, atol=1e-3)
+    outputs = model[0](model[1], x)
+    np.testing.assert_allclose(
+        plain[2]["loss"], CrossEntropy(y)(outputs) / 32, rtol=1e-5
+    )
+    hits = np.mean(np.argmax(outputs, 1) == np.asarray(y))
+    np.testing.assert_allclose(plain[2]["accuracy"], hits, rtol=1e-6)
+
+
+@jax.custom_jvp
+def _poisoned(x):
+    return x
+
+
+@_poisoned.defjvp
+def _poisoned_jvp(primals, tangents):
+    raise AssertionError("a derivative was taken")
+
+
+def test_no_derivative_of_a_poisoned_model(getkey):
+    """The output refuses to be differentiated; projections train all the same."""
+    fn, params = plain_mlp(getkey(), SMALL)
+    model = (lambda params, x: _poisoned(fn(params, x)), params)
+    data = rings(getkey())
+    trainer = nn.Projections()
+    history = nn.fit(model, trainer, data, epochs=15, progress=False)
+    assert nn.evaluate(history.model, data)["accuracy"] > 0.95
+    with pytest.raises(AssertionError, match="derivative was taken"):
+        nn.fit(model, nn.Gradient(optax.adam(3e-3)), data, epochs=1, progress=False)
+
+
+@pytest.mark.parametrize("outer", [None, optax.adam(1e-3)])
+def test_no_derivative_is_asked_of_jax(getkey, monkeypatch, outer):
+    """Tracing an update never enters JAX's differentiation."""
+    ad = importlib.import_module("jax._src.interpreters.ad")
+    entered = []
+
+    def poison(name):
+        def refuse(*arguments, **options):
+            entered.append(name)
+            raise AssertionError(f"{name} was called")
+
+        return refuse
+
+    x, y = rings(getkey(), 32)
+    model = eqx_mlp(getkey(), SMALL)
+    trainer = nn.Projections(outer=outer)
+    state, other = trainer.init(model), nn.Gradient(optax.sgd(0.1))
+    other_state = other.init(model)
+    names = ("grad", "value_and_grad", "vjp", "jvp", "linearize", "jacfwd", "jacrev")
+    for name in names:
+        monkeypatch.setattr(jax, name, poison(name))
+    # What all of those go through, also from inside JAX.
+    monkeypatch.setattr(ad.JVPTrace, "process_primitive", poison("JVPTrace"))
+    monkeypatch.setattr(ad.LinearizeTrace, "process_primitive", poison("Linearize"))
+    new, _, info = trainer.update(model, state, x, y)
+    assert entered == [] and bool(jnp.isfinite(info["loss"]))
+    assert any(
+        bool(jnp.any(a != b))
+        for a, b in zip(split(model).leaves, split(new).leaves, strict=True)
+    )
+    with pytest.raises(AssertionError, match="was called"):
+        other.update(model, other_state, x, y)
+    assert entered
+
+
+def test_outer_feeds_the_damped_gradient_in_the_weak_limit(getkey):
+    """One layer, weak sweep, small loss step: the gradient of the mean loss."""
+    model = plain_mlp(getkey(), (2, 3))
+    x, y = jr.normal(getkey(), (16, 2)), jr.randint(getkey(), (16,), 0, 3)
+    rate = 0.1
+    weak = nn.Projections(outer=optax.sgd(rate), parameter_weight=1e5, loss_step=1e-3)
+    gradient = nn.Gradient(optax.sgd(rate))
+    moved, _, _ = weak.update(model, weak.init(model), x, y)
+    expected, _, _ = gradient.update(model, gradient.init(model), x, y)
+    trios = zip(*(split(m).leaves for m in (model, moved, expected)), strict=True)
+    for a, b, c in trios:
+        np.testing.assert_allclose(b - a, c - a, rtol=2e-2, atol=1e-5)
+
+
+def test_more_sweeps_fit_the_minibatch_better(getkey):
+    x, y = rings(getkey(), 32)
+    model = eqx_mlp(getkey(), SMALL)
+    losses = []
+    for sweeps in (1, 3, 6):
+        trainer = nn.Projections(sweeps=sweeps)
+        new, _, _ = eqx.filter_jit(trainer.update)(model, trainer.init(model), x, y)
+        losses.append(nn.evaluate(new, (x, y))["loss"])
+    assert losses[2] < losses[1] < losses[0] < nn.evaluate(model, (x, y))["loss"]
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_squared_loss(getkey, name):
+    """Regression, without an accuracy; and integer classes, with one."""
+    x = jr.normal(getkey(), (128, 2))
+    y = jnp.abs(x[:, :1] - x[:, 1:])
+    trainer = {
+        "pure": lambda: nn.Projections(loss="squared"),
+        "outer": lambda: nn.Projections(loss="squared", outer=optax.adam(1e-2)),
+        "gradient": lambda: nn.Gradient(optax.adam(1e-2), loss="squared"),
+    }[name]()
+    model = eqx_mlp(getkey(), (2, 32, 32, 1))
+    history = nn.fit(model, trainer, (x, y), epochs=20, batch_size=32, progress=False)
+    assert "accuracy" not in history.metrics
+    assert history.metrics["loss"][-1] < 0.1 * history.metrics["loss"][0]
+    classes = (y[:, 0] > 1).astype(int)
+    model = eqx_mlp(getkey(), SMALL)
+    history = nn.fit(model, trainer, (x, classes), epochs=20, progress=False)
+    assert history.metrics["accuracy"][-1] > 0.9
+
+
+def test_squared_loss_values():
+    loss = loss_named("squared")
+    outputs, y = (
+        jnp.array([[1.0, 2.0], [3.0, 4.0]]),
+        jnp.array([[0.0, 0.0], [3.0, 2.0]]),
+    )
+    np.testing.assert_allclose(loss.mean(outputs, y), (5 + 4) / 4)
+    moved = loss.displacement(outputs, y, 3.0)
+    # Stationarity of 3 |z - y|^2 / 2 + |z - outputs|^2 / 2.
+    np.testing.assert_allclose(3 * (outputs + moved - y) + moved, 0, atol=1e-6)
+
+
+def test_half_precision(getkey):
+    x, y = rings(getkey(), 64)
+    model = eqx_mlp(getkey(), SMALL)
+    low = jax.tree.map(
+        lambda a: a.astype(jnp.bfloat16) if eqx.is_inexact_array(a) else a, model
+    )
+    trainer = nn.Projections()
+    update = eqx.filter_jit(trainer.update)
+    new, _, info = update(low, trainer.init(low), x.astype(jnp.bfloat16), y)
+    assert all(leaf.dtype == jnp.bfloat16 for leaf in split(new).leaves)
+    assert bool(jnp.isfinite(info["loss"]))
+
+
+def test_unused_parameters_and_integers_stay(getkey):
+    w = jr.normal(getkey(), (2, 2))
+    params = {"w": w, "unused": jnp.ones(3), "steps": jnp.arange(2)}
+    model = (lambda p, x: x @ p["w"], params)
+    trainer = nn.Projections()
+    x, y = rings(getkey(), 16)
+    (_, new), _, _ = eqx.filter_jit(trainer.update)(model, trainer.init(model), x, y)
+    np.testing.assert_array_equal(new["unused"], params["unused"])
+    np.testing.assert_array_equal(new["steps"], params["steps"])
+    assert bool(jnp.any(new["w"] != w))
+
+
+def test_numpy_parameters_are_trained(getkey):
+    model = (lambda p, x: x @ p, np.zeros((2, 2), jnp.result_type(float)))
+    data = rings(getkey(), 64)
+    history = nn.fit(model, nn.Projections(), data, epochs=1, progress=False)
+    assert bool(jnp.any(history.model[1] != 0))
+
+
+@pytest.mark.parametrize(
+    "make,error,words",
+    [
+        (lambda: nn.Projections("neuron"), ValueError, "granularity.*'layer'"),
+        (lambda: nn.Projections(sweeps=0), ValueError, "sweeps"),
+        (
+            lambda: nn.Projections(loss="hinge"),
+            ValueError,
+            "'cross_entropy', 'squared'",
+        ),
+        (lambda: nn.Projections(loss_step=0.0), ValueError, "loss_step"),
+        (lambda: nn.Projections(activation_weight=-1.0), ValueError, "activation_w"),
+        (lambda: nn.Projections(parameter_weight=float("nan")), ValueError, "param"),
+        (lambda: nn.Projections(elementwise_weight=0.0), ValueError, "elementwise_w"),
+        (lambda: nn.Projections(outer="adam"), TypeError, "outer"),  # pyright: ignore
+        (lambda: nn.Gradient("adam"), TypeError, "optimiser"),  # pyright: ignore
+        (lambda: nn.Gradient(optax.sgd(0.1), loss="l3"), ValueError, "'squared'; got"),
+    ],
+)
+def test_bad_arguments(make, error, words):
+    with pytest.raises(error, match=words):
+        make()
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_labels_that_do_not_fit(getkey, name):
+    model, x = eqx_mlp(getkey(), SMALL), jnp.ones((8, 2))
+    trainer = TRAINERS[name]()
+    with pytest.raises(ValueError, match=r"\(8, 2\); got .* \(8, 3\)"):
+        trainer.update(model, trainer.init(model), x, jnp.ones((8, 3)))

@@ -98,41 +98,47 @@ def _seconds(fn: Callable[[], Any], repeats: int) -> float:
     return (time.perf_counter() - start) / repeats
 
 
-def first_call_seconds(setup: str, statement: str, *, processes: int = 3) -> float:
-    """Time of the first execution of a statement, mostly compilation.
+def fresh_process_seconds(setup: str, statement: str) -> float:
+    """Time of a statement in a new Python process.
+
+    Args:
+        setup: Python code that is not timed.
+        statement: Python code that is.
+
+    Raises:
+        RuntimeError: If the process fails; with what it wrote to standard error.
+    """
+    code = "\n".join(
+        [
+            "import time",
+            setup,
+            "_start = time.perf_counter()",
+            statement,
+            "print('seconds', time.perf_counter() - _start)",
+        ]
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"the timed process failed:\n{done.stderr}")
+    return float(done.stdout.split()[-1])
+
+
+def first_call_seconds(setup: str, expression: str) -> float:
+    """Time of the first evaluation of an expression, mostly compilation.
 
     Args:
         setup: Python code that is not timed: imports, data, and whatever else should
             be warm. A first trivial JAX computation, which starts the backend, is
             made before it.
-        statement: An expression; JAX arrays in its value are waited for.
-        processes: Number of fresh processes.
-
-    Returns:
-        The median over processes, in seconds.
+        expression: JAX arrays in its value are waited for.
 
     Raises:
-        RuntimeError: If a process fails; with what it wrote to standard error.
+        RuntimeError: If the process fails; with what it wrote to standard error.
     """
-    code = "\n".join(
-        [
-            "import time, jax",
-            "jax.block_until_ready(jax.jit(lambda x: x + 1)(1.0))",
-            setup,
-            "_start = time.perf_counter()",
-            f"jax.block_until_ready({statement})",
-            "print('seconds', time.perf_counter() - _start)",
-        ]
+    start_backend = "import jax\njax.block_until_ready(jax.jit(lambda x: x + 1)(1.0))"
+    return fresh_process_seconds(
+        f"{start_backend}\n{setup}", f"jax.block_until_ready({expression})"
     )
-    times = []
-    for _ in range(processes):
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True
-        )
-        if done.returncode:
-            raise RuntimeError(f"the timed process failed:\n{done.stderr}")
-        times.append(float(done.stdout.split()[-1]))
-    return statistics.median(times)
 
 
 def temporary_bytes(fn: Callable, *args: Any) -> int:

@@ -9,22 +9,23 @@ Each figure is the median over fresh processes, ours and the peer's in turn:
 
 import argparse
 import statistics
-import subprocess
-import sys
+
+from benchmarks._timing import (
+    first_call_seconds,
+    fresh_process_seconds,
+    markdown_table,
+)
 
 
-_CALL = """
-import time, jax, jax.numpy as jnp
-{imports}
-y0 = jnp.ones(3)
+_PROBLEM = """
+import jax.numpy as jnp
 f = lambda y, args: jnp.cos(y) / 2
-jax.block_until_ready(y0 + 1)
-start = time.perf_counter()
-jax.block_until_ready({call})
-print(time.perf_counter() - start)
+y0 = jnp.ones(3)
 """
-
-_BARE = """
+_OURS = _PROBLEM + "import fixproj as fp"
+_BARE = (
+    _PROBLEM
+    + """
 def bare(y):
     def body(carry):
         y, step, _ = carry
@@ -33,67 +34,41 @@ def bare(y):
     keep_on = lambda carry: (carry[2] > 1e-6) & (carry[1] < 10_000)
     return jax.lax.while_loop(keep_on, body, (y, 0, jnp.inf))
 """
+)
+_SOLVE = "fp.solve(fp.FixedPoint(f, y0){}).value"
 
-
-def _import_of(module):
-    return f"""
-import time
-start = time.perf_counter()
-import {module}
-print(time.perf_counter() - start)
-"""
-
-
-SCRIPTS = {
-    "import optimistix": _import_of("optimistix"),
-    "import fixproj": _import_of("fixproj"),
-    "first call, bare while_loop": _CALL.format(
-        imports=_BARE, call="jax.jit(bare)(y0)"
-    ),
-    "first call, Picard": _CALL.format(
-        imports="import fixproj as fp", call="fp.solve(fp.FixedPoint(f, y0)).value"
-    ),
-    "first call, Anderson": _CALL.format(
-        imports="import fixproj as fp",
-        call="fp.solve(fp.FixedPoint(f, y0), iteration=fp.Anderson()).value",
+MEASURES = {
+    "import optimistix": lambda: fresh_process_seconds("", "import optimistix"),
+    "import fixproj": lambda: fresh_process_seconds("", "import fixproj"),
+    "first call, bare loop": lambda: first_call_seconds(_BARE, "jax.jit(bare)(y0)"),
+    "first call, Picard": lambda: first_call_seconds(_OURS, _SOLVE.format("")),
+    "first call, Anderson": lambda: first_call_seconds(
+        _OURS, _SOLVE.format(", iteration=fp.Anderson()")
     ),
 }
 PAIRS = {
-    "import fixproj": ("import optimistix", 1.3),
-    "first call, Picard": ("first call, bare while_loop", 3.0),
-    "first call, Anderson": ("first call, bare while_loop", None),
+    "import fixproj": ("import optimistix", "< 1.3"),
+    "first call, Picard": ("first call, bare loop", "< 3"),
+    "first call, Anderson": ("first call, bare loop", None),
 }
-
-
-def measure(rounds):
-    """Median seconds of every script, run in turn in fresh processes."""
-    seconds = {name: [] for name in SCRIPTS}
-    for _ in range(rounds):
-        for name, script in SCRIPTS.items():
-            done = subprocess.run(
-                [sys.executable, "-c", script], capture_output=True, text=True
-            )
-            if done.returncode != 0:
-                raise RuntimeError(f"{name} failed:\n{done.stderr}")
-            seconds[name].append(float(done.stdout))
-    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def main(arguments=None):
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser = argparse.ArgumentParser(description="Time imports and first calls.")
+    parser.add_argument("--rounds", type=int, default=7, help="fresh processes each")
     rounds = parser.parse_args(arguments).rounds
-    seconds = measure(rounds)
-    print("| what | seconds | against | ratio | aim |")
-    print("|---|---|---|---|---|")
-    for name, (peer, aim) in PAIRS.items():
-        ratio = seconds[name] / seconds[peer]
-        aim = "" if aim is None else f"< {aim}"
-        print(
-            f"| {name} | {seconds[name]:.3f} | {peer} ({seconds[peer]:.3f}) "
-            f"| {ratio:.2f} | {aim} |"
-        )
+    samples = {name: [] for name in MEASURES}
+    for _ in range(rounds):
+        for name, seconds in MEASURES.items():
+            samples[name].append(seconds())
+    median = {name: statistics.median(values) for name, values in samples.items()}
+    rows = [
+        (name, median[name], peer, median[peer], median[name] / median[peer], aim)
+        for name, (peer, aim) in PAIRS.items()
+    ]
+    header = ["what", "seconds", "against", "seconds", "ratio", "aim"]
+    print(markdown_table(header, rows))
 
 
 if __name__ == "__main__":

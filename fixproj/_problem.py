@@ -27,10 +27,11 @@ class FixedPoint(eqx.Module):
         TypeError: if `fn` is not callable, or a leaf of `y0` is not numeric.
         ValueError: on solving, if `fn` returns another structure, shape or dtype.
 
-    >>> import fixproj as fp, jax.numpy as jnp
-    >>> solution = fp.solve(fp.FixedPoint(lambda y, args: jnp.cos(y), y0=1.0))
-    >>> print(f"{solution.value:.4f}")
-    0.7391
+    Examples:
+        >>> import fixproj as fp, jax.numpy as jnp
+        >>> solution = fp.solve(fp.FixedPoint(lambda y, args: jnp.cos(y), y0=1.0))
+        >>> print(f"{solution.value:.4f}")
+        0.7391
     """
 
     fn: Callable[[PyTree, Any], PyTree]
@@ -65,12 +66,13 @@ class Feasibility(eqx.Module):
         TypeError: if a member of `sets` has no `project`, or a leaf of `y0` is not
             numeric.
 
-    >>> import fixproj as fp, jax.numpy as jnp
-    >>> from fixproj import projections as proj
-    >>> sets = [proj.Halfspace(jnp.array([1.0, 1.0]), 1.0), proj.Box(0.5, 2.0)]
-    >>> solution = fp.solve(fp.Feasibility(sets, jnp.zeros(2)))
-    >>> print(solution.value)
-    [0.5 0.5]
+    Examples:
+        >>> import fixproj as fp, jax.numpy as jnp
+        >>> from fixproj import projections as proj
+        >>> sets = [proj.Halfspace(jnp.array([1.0, 1.0]), 1.0), proj.Box(0.5, 2.0)]
+        >>> solution = fp.solve(fp.Feasibility(sets, jnp.zeros(2)))
+        >>> print(solution.value)
+        [0.5 0.5]
     """
 
     sets: tuple[Any, ...]

@@ -31,7 +31,7 @@ def evaluate(
         ValueError: if the data is empty, its lengths differ, the labels do not fit the
             model's output, or the loss is not known.
 
-    Example:
+    Examples:
         >>> import jax.numpy as jnp
         >>> from fixproj import nn
         >>> model = (lambda params, x: x * params["scale"], {"scale": jnp.array([2.0])})

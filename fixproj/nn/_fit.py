@@ -67,7 +67,7 @@ def fit(
             good model is in its `.history`.
         ImportError: if `progress` is True and tqdm is not installed.
 
-    Example:
+    Examples:
         >>> import equinox as eqx, jax
         >>> from fixproj import nn
         >>> x = jax.random.normal(jax.random.key(0), (64, 2))

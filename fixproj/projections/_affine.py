@@ -57,7 +57,7 @@ class Affine(AbstractSet):
             contradict each other: the residual of their least-squares solution is
             larger than rounding explains (a runtime error when they are traced).
 
-    Example:
+    Examples:
         >>> import jax.numpy as jnp
         >>> from fixproj.projections import Affine
         >>> affine = Affine(jnp.array([[1.0, 1.0, 0.0]]), jnp.array([2.0]))
@@ -188,18 +188,16 @@ def _project_jvp(primals, tangents):
     # The factors as functions of A, which matters for second derivatives only.
     basis, dual = _factors(A, basis, dual)
     y = _project(A, b, basis, dual, x)
-    # dP = (I - V V') (dx - dA' l) - V G' (dA P - db) + V G'G V' dA' (b - A A^+ b),
-    # with the multipliers l = G (V'x - G'b), which satisfy x - P = A' l.
+    # dP = (I - V V') (dx - dA' l) - V G' (dA P - db), with the multipliers
+    # l = G (V'x - G'b), which satisfy x - P = A' l. The pseudo-inverse's term in
+    # b - A A^+ b is left out: it is zero, and its rounding would be multiplied by the
+    # square of the condition.
     outward = jnp.zeros_like(x) if isinstance(dx, SymbolicZero) else dx
     inward = jnp.zeros(x.shape[:-1] + basis.shape[1:], x.dtype)
     if not isinstance(dA, SymbolicZero):
         multipliers = _dot(_coordinates(b, basis, dual, x), dual.T)
         outward = outward - _dot(multipliers, dA)
         inward = inward - _dot(_dot(y, dA.T), dual)
-        known = _dot(b, dual)
-        unexplained = b - _dot(A, _dot(basis, known))
-        extra = _dot(_dot(_dot(unexplained, dA), basis), _dot(dual.T, dual))
-        inward = inward + extra.reshape([1] * (x.ndim - 1) + [-1])
     if not isinstance(db, SymbolicZero):
         inward = inward + _dot(db, dual).reshape([1] * (x.ndim - 1) + [-1])
     return y, outward - _dot(_dot(outward, basis) - inward, basis.T)

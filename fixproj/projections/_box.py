@@ -32,7 +32,7 @@ class Box(AbstractSet):
         ValueError: if the shapes of the bounds do not broadcast, or a bound is NaN, or
             no real number lies between them (a runtime error when they are traced).
 
-    Example:
+    Examples:
         >>> import jax.numpy as jnp
         >>> from fixproj.projections import Box
         >>> print(Box(0.0, jnp.array([1.0, jnp.inf])).project(jnp.array([-2.0, 5.0])))

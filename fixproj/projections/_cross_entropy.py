@@ -120,7 +120,7 @@ class CrossEntropy(eqx.Module):
         Corless and Jeffrey, "The Wright omega function", 2002, for the function that
         the stationarity condition is solved by.
 
-    Example:
+    Examples:
         >>> import jax.numpy as jnp
         >>> from fixproj.projections import CrossEntropy
         >>> loss = CrossEntropy(jnp.array([0]))

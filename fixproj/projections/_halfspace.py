@@ -37,7 +37,7 @@ class Halfspace(AbstractSet):
         ValueError: if an argument has the wrong shape or is not finite, or if the set
             is empty (a runtime error when they are traced).
 
-    Example:
+    Examples:
         >>> import jax.numpy as jnp
         >>> from fixproj.projections import Halfspace
         >>> halfspace = Halfspace(jnp.array([0.0, 2.0]), 2.0)

@@ -36,7 +36,7 @@ class L2Ball(AbstractSet):
         ValueError: if the radius is negative, or a value is not finite (a runtime error
             when it is traced), or the centre has more than one axis.
 
-    Example:
+    Examples:
         >>> import jax.numpy as jnp
         >>> from fixproj.projections import L2Ball
         >>> print(L2Ball(10.0).project(jnp.array([[12.0, 16.0], [3.0, 4.0]])))

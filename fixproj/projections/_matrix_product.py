@@ -157,7 +157,7 @@ class MatrixProduct(AbstractSet):
         output; here the whole product is one constraint. The Sylvester equation of the
         linearisation is solved as in Bartels and Stewart, 1972, symmetric case.
 
-    Example:
+    Examples:
         >>> import jax.numpy as jnp
         >>> from fixproj.projections import MatrixProduct
         >>> one = jnp.ones((1, 1))

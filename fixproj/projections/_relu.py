@@ -93,7 +93,7 @@ class ReluGraph(AbstractSet):
     References:
         Elser, "Learning without loss", 2021 (the relu constraint of neural networks).
 
-    Example:
+    Examples:
         >>> import jax.numpy as jnp
         >>> from fixproj.projections import ReluGraph
         >>> x, y = ReluGraph().project((jnp.array([1.0]), jnp.array([3.0])))

@@ -24,7 +24,7 @@ class AbstractSet(eqx.Module):
     is one point. An axis, or several: every slice of `x` along it is a point, the other
     axes are a batch.
 
-    Example:
+    Examples:
         >>> from typing import ClassVar
         >>> import jax.numpy as jnp
         >>> from fixproj.projections import AbstractSet

@@ -42,7 +42,7 @@ class Simplex(AbstractSet):
         ValueError: if the radius is negative or not finite (a runtime error when it is
             traced).
 
-    Example:
+    Examples:
         >>> import jax.numpy as jnp
         >>> from fixproj.projections import Simplex
         >>> print(Simplex().project(jnp.array([[0.5, 1.0, -1.0], [7.0, 7.0, 5.0]])))

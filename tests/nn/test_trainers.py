@@ -13,7 +13,7 @@ from fixproj.nn._graph import split
 from fixproj.nn._trainers import loss_named
 from fixproj.projections import CrossEntropy
 
-from .models import SkipAndConcat, digits, eqx_mlp, plain_mlp, rings
+from .models import SkipAndConcat, eqx_mlp, plain_mlp, rings
 
 
 TRAINERS = {
@@ -25,21 +25,6 @@ SMALL = (2, 32, 32, 2)
 
 
 @pytest.mark.one_precision
-@pytest.mark.parametrize("make", [eqx_mlp, plain_mlp])
-@pytest.mark.parametrize("name,epochs", [("pure", 8), ("outer", 20), ("gradient", 20)])
-def test_digits(name, epochs, make):
-    """Test accuracy of at least .95 at the defaults, from each of three seeds."""
-    train, test = digits()
-    trainer = TRAINERS[name]()
-    for seed in range(3):
-        model = make(jr.key(seed))
-        history = nn.fit(
-            model, trainer, train, epochs=epochs, seed=seed, progress=False
-        )
-        found = nn.evaluate(history.model, test)
-        assert found["accuracy"] >= 0.95, (seed, found)
-
-
 @pytest.mark.parametrize("name", TRAINERS)
 def test_skip_and_concat_train(getkey, name):
     data = rings(getkey())
@@ -94,6 +79,7 @@ def test_no_derivative_of_a_poisoned_model(getkey):
         nn.fit(model, nn.Gradient(optax.adam(3e-3)), data, epochs=1, progress=False)
 
 
+@pytest.mark.one_precision
 @pytest.mark.parametrize("outer", [None, optax.adam(1e-3)])
 def test_no_derivative_is_asked_of_jax(getkey, monkeypatch, outer):
     """Tracing an update never enters JAX's differentiation."""
@@ -143,6 +129,7 @@ def test_outer_feeds_the_damped_gradient_in_the_weak_limit(getkey):
         np.testing.assert_allclose(b - a, c - a, rtol=2e-2, atol=1e-5)
 
 
+@pytest.mark.one_precision
 def test_more_sweeps_fit_the_minibatch_better(getkey):
     x, y = rings(getkey(), 32)
     model = eqx_mlp(getkey(), SMALL)
@@ -154,6 +141,7 @@ def test_more_sweeps_fit_the_minibatch_better(getkey):
     assert losses[2] < losses[1] < losses[0] < nn.evaluate(model, (x, y))["loss"]
 
 
+@pytest.mark.one_precision
 @pytest.mark.parametrize("name", TRAINERS)
 def test_squared_loss(getkey, name):
     """Regression, without an accuracy; and integer classes, with one."""
@@ -186,6 +174,7 @@ def test_squared_loss_values():
     np.testing.assert_allclose(3 * (outputs + moved - y) + moved, 0, atol=1e-6)
 
 
+@pytest.mark.one_precision
 def test_half_precision(getkey):
     x, y = rings(getkey(), 64)
     model = eqx_mlp(getkey(), SMALL)
@@ -211,6 +200,7 @@ def test_unused_parameters_and_integers_stay(getkey):
     assert bool(jnp.any(new["w"] != w))
 
 
+@pytest.mark.one_precision
 def test_numpy_parameters_are_trained(getkey):
     model = (lambda p, x: x @ p, np.zeros((2, 2), jnp.result_type(float)))
     data = rings(getkey(), 64)
@@ -218,6 +208,7 @@ def test_numpy_parameters_are_trained(getkey):
     assert bool(jnp.any(history.model[1] != 0))
 
 
+@pytest.mark.one_precision
 @pytest.mark.parametrize(
     "make,error,words",
     [
@@ -242,6 +233,7 @@ def test_bad_arguments(make, error, words):
         make()
 
 
+@pytest.mark.one_precision
 @pytest.mark.parametrize("name", TRAINERS)
 def test_labels_that_do_not_fit(getkey, name):
     model, x = eqx_mlp(getkey(), SMALL), jnp.ones((8, 2))

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from derivatives import check_derivatives
-from fixproj import projections as proj
 from set_cases import INNER, every_case
+
+from fixproj import projections as proj
 
 
 def _norm(x):
@@ -89,6 +90,18 @@ def test_gradients_land_on_the_leaves_of_the_set(case):
         np.testing.assert_allclose(
             getattr(leaves, name), gradient, rtol=1e-5, atol=1e-6
         )
+
+
+def test_on_the_bounds_of_a_box_the_derivative_is_that_of_the_bound():
+    def run(lower, upper, x):
+        return proj.Box(lower, upper).project(x)
+
+    bounds = jnp.array([0.0, -1.0]), jnp.array([1.0, 2.0])
+    on_bounds = jnp.array([0.0, 2.0])
+    lower, upper, x = jax.jacfwd(run, (0, 1, 2))(*bounds, on_bounds)
+    np.testing.assert_array_equal(lower, [[1, 0], [0, 0]])
+    np.testing.assert_array_equal(upper, [[0, 0], [0, 1]])
+    np.testing.assert_array_equal(x, 0)
 
 
 def test_fixed_entries_of_a_box_do_not_depend_on_the_point():

@@ -77,7 +77,11 @@ def test_nonexpansive_and_variational_inequality(case, x, z):
 def test_nearest_point_is_the_one_of_cvxpy(case):
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
-        for x in rng.normal(size=(6, 4)) * np.array([[0.5], [1], [1], [3], [3], [30]]):
+        outside = rng.normal(size=(6, 4)) * np.array([[0.5], [1], [1], [3], [3], [30]])
+        # Beyond the boundary, where the set has an inside.
+        nearest = np.asarray(jax.vmap(case.set().project)(outside))
+        inside = nearest + 0.2 * (nearest - outside)
+        for x in np.concatenate([outside, inside]):
             y = cp.Variable(4)
             constraints = case.constraints(y, **case.parameters)
             problem = cp.Problem(cp.Minimize(cp.sum_squares(y - x)), constraints)

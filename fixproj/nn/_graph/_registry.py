@@ -31,7 +31,7 @@ def register_projection(primitive: Primitive | str) -> Callable:
     Raises:
         TypeError: if `primitive` is neither.
 
-    Example:
+    Examples:
         >>> import jax
         >>> from fixproj import nn
         >>> @nn.register_projection("abs")

@@ -102,7 +102,7 @@ def trace(
     References:
         Bergmeister, "PJAX", 2025, trains networks built from such primitives.
 
-    Example:
+    Examples:
         >>> import equinox as eqx, jax
         >>> from fixproj import nn
         >>> mlp = eqx.nn.MLP(4, 3, 8, depth=1, key=jax.random.key(0))

@@ -23,7 +23,7 @@ class Gradient(AbstractTrainer):
         ValueError: if the loss is not known.
         TypeError: if the optimiser is not an optax transformation.
 
-    Example:
+    Examples:
         >>> import optax
         >>> from fixproj import nn
         >>> trainer = nn.Gradient(optax.adam(1e-3))

@@ -67,7 +67,7 @@ class Projections(AbstractTrainer):
     References:
         Elser, "Learning without loss", 2021; Bergmeister, "PJAX", 2025.
 
-    Example:
+    Examples:
         >>> import optax
         >>> from fixproj import nn
         >>> pure = nn.Projections()

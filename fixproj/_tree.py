@@ -80,21 +80,23 @@ def rms_norm(tree: PyTree) -> Scalar:
 
 def inner_product(x: PyTree, y: PyTree) -> Scalar:
     """The real inner product: complex entries count as pairs of reals."""
-    products = stacked_inner_products(jtu.tree_map(lambda a: a[None], x), y)
-    return products[0]
+    stack = jtu.tree_map(lambda a: a[None], x)
+    return stacked_inner_products(stack, (y,))[0, 0]
 
 
-def stacked_inner_products(stack: PyTree, x: PyTree) -> Float[Array, " m"]:
-    """The real inner products of `x` with m trees stacked along leading axes."""
-    dtype = norm_dtype(x)
+def stacked_inner_products(stack: PyTree, trees: tuple) -> Float[Array, "m k"]:
+    """The real inner products of m trees, stacked along leading axes, with k others."""
+    dtype = norm_dtype(stack)
     wide_complex = jnp.dtype(jnp.complex64 if dtype == jnp.float32 else jnp.complex128)
+    columns = zip(*(jtu.tree_leaves(tree) for tree in trees), strict=True)
     total = None
-    for rows, leaf in zip(jtu.tree_leaves(stack), jtu.tree_leaves(x), strict=True):
-        wide = wide_complex if jnp.iscomplexobj(leaf) else dtype
-        rows = rows.reshape(rows.shape[0], leaf.size).astype(wide)
-        products = (rows @ leaf.reshape(-1).conj().astype(wide)).real
+    for rows, column in zip(jtu.tree_leaves(stack), columns, strict=True):
+        wide = wide_complex if jnp.iscomplexobj(rows) else dtype
+        rows = rows.reshape(rows.shape[0], -1).astype(wide)
+        column = jnp.stack([x.reshape(-1) for x in column], axis=1).conj()
+        products = (rows @ column.astype(wide)).real
         total = products if total is None else total + products
-    return jnp.zeros((1,), dtype) if total is None else total
+    return jnp.zeros((1, len(trees)), dtype) if total is None else total
 
 
 def ravel_real(tree: PyTree) -> tuple[Array, Callable[[Array], PyTree]]:

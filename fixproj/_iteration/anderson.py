@@ -96,28 +96,40 @@ class Anderson(AbstractIteration):
         # The first pair after a restart has no predecessor: what it writes into the
         # ring is overwritten before `count` lets anyone read it.
         memory = state.gram.shape[0]
-        slot = jnp.mod(state.count - 1, memory)
-        count = jnp.where(restart, 0, state.count)
-        push = lambda history, new, old: history.at[slot].set(new - old)
-        fz_differences = jtu.tree_map(push, state.fz_differences, fz, state.fz)
-        residual_differences = jtu.tree_map(
-            push, state.residual_differences, residual, state.residual
+        slot = jax.lax.rem(
+            state.count + (memory - 1), jnp.full_like(state.count, memory)
         )
+        count = jnp.where(restart, 0, state.count)
 
-        newest = jtu.tree_map(lambda history: history[slot], residual_differences)
-        row = _tree.stacked_inner_products(residual_differences, newest)
-        gram = state.gram.at[slot, :].set(row).at[:, slot].set(row)
-        target = _tree.stacked_inner_products(residual_differences, residual)
+        def push(history, new, old):
+            return jax.lax.dynamic_update_index_in_dim(history, new - old, slot, 0)
+
+        fz_differences = jtu.tree_map(push, state.fz_differences, fz, state.fz)
+        newest = _tree.subtract(residual, state.residual)
+        residual_differences = jtu.tree_map(
+            lambda history, new: jax.lax.dynamic_update_index_in_dim(
+                history, new, slot, 0
+            ),
+            state.residual_differences,
+            newest,
+        )
+        # Both products in one pass over the history, which is most of a step's cost.
+        products = _tree.stacked_inner_products(
+            residual_differences, (newest, residual)
+        )
+        row, target = products[:, 0], products[:, 1]
+        here = jnp.arange(memory, dtype=slot.dtype) == slot
+        gram = jnp.where(here[None, :], row[:, None], state.gram)
+        gram = jnp.where(here[:, None], row[None, :], gram)
         gamma = _solve_scaled(gram, target, count, self._ridge(gram.dtype))
 
         def combine(f, r, f_differences, r_differences):
-            weights = gamma.astype(jnp.finfo(f.dtype).dtype)
             differences = f_differences
             if not _is_one(self.mixing):
                 loss = 1 - _tree.scale_like(self.mixing, f)
                 f = f - loss * r
                 differences = differences - loss * r_differences
-            return f - jnp.tensordot(weights.astype(f.dtype), differences, axes=1)
+            return f - jnp.tensordot(gamma.astype(f.dtype), differences, axes=1)
 
         z_next = jtu.tree_map(
             combine, fz, residual, fz_differences, residual_differences

@@ -140,8 +140,8 @@ class MatrixProduct(AbstractSet):
     """The graph of the matrix product: all (X, W, Y) with Y = X W.
 
     The set is not convex. `project` returns a point on the graph that solves the
-    linearised nearest-point problem exactly (`steps=1`); more steps relinearise at the
-    point reached, which leaves out only the curvature of the constraint.
+    linearised nearest-point problem exactly (`steps=1`). More steps relinearise at the
+    point reached; where they converge it is a stationary point of the true problem.
 
     Args:
         left_weight: weight of X in the metric; `math.inf` keeps X as it is.

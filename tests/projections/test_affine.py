@@ -15,8 +15,12 @@ def _with_condition(m, n, condition, rng, rank=None):
     left = np.linalg.qr(rng.normal(size=(m, k)))[0]
     right = np.linalg.qr(rng.normal(size=(n, k)))[0]
     singular = np.geomspace(1, 1 / condition, k)
+    rank = k if rank is None else min(rank, k)
     singular[rank:] = 0
-    return (left * singular) @ right.T
+    A = (left * singular) @ right.T
+    # So that no test passes because its matrix is not the one it means.
+    assert np.linalg.matrix_rank(A) == rank
+    return A
 
 
 @pytest.mark.parametrize("shape", [(1, 5), (3, 5), (5, 5), (8, 5), (5, 1)])

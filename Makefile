@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export JAX_PLATFORMS ?= cpu
+# Threads of the small factorisations only get in each other's way.
+export OPENBLAS_NUM_THREADS ?= 1
 
 .PHONY: demo test test-slow test-all lint format docs bench bench-full clean
 

@@ -2,9 +2,14 @@
 
 from . import implicit as implicit, nn as nn, projections as projections
 from ._iteration import (
+    ACX as ACX,
     AbstractIteration as AbstractIteration,
     Anderson as Anderson,
+    Broyden as Broyden,
+    Halpern as Halpern,
     Picard as Picard,
+    Squarem as Squarem,
+    Steffensen as Steffensen,
 )
 from ._map import AbstractMap as AbstractMap, AbstractMethod as AbstractMethod
 from ._method import (

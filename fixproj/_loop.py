@@ -125,12 +125,19 @@ def run(
             state.num_steps == 0, jnp.maximum(size, residual), state.initial_size
         )
         allowed = tolerances.allowed(size, initial_size)
-        watch, result = _judge(
-            running, state.watch, residual, size, initial_size, state.num_steps
-        )
+        watch, result = _judge(running, state, residual, size, initial_size)
         converged = (residual <= allowed) & jnp.isfinite(residual)
         result = RESULTS.where(converged, RESULTS.successful, result)
         z_next, iteration_state = iteration.step(z, fz, state.iteration_state)
+        # An iteration that left the map's domain may know a way back.
+        lost = jax.lax.cond(
+            jnp.isfinite(residual),
+            lambda z: jnp.array(False),
+            lambda z: ~jnp.isfinite(_tree.max_norm(z)),
+            z_next,
+        )
+        lost = lost | ~jnp.isfinite(size)
+        result = RESULTS.where(lost, RESULTS.nonfinite, result)
         num_steps = state.num_steps + 1
         if progress is not None:
             report(progress, num_steps - start, residual)
@@ -144,12 +151,12 @@ def run(
 
 def _judge(
     running: RESULTS,
-    watch: Watch,
+    state: LoopState,
     residual: Scalar,
     size: Scalar,
     initial_size: Scalar,
-    step: Array,
 ) -> tuple[Watch, RESULTS]:
+    watch, step = state.watch, state.num_steps
     epsilon = float(jnp.finfo(residual.dtype).eps)
     repeats = jnp.abs(residual - watch.residual) <= 8 * epsilon * residual
     rounding = (residual <= 64 * epsilon * size) & (residual > watch.residual / 2)
@@ -160,8 +167,12 @@ def _judge(
     )
     window_ends = jax.lax.rem(step, jnp.full_like(step, _WINDOW)) == _WINDOW - 1
     watch = _tree.where(window_ends, Watch(residual, size, score), watch)
-    grown = residual > _DIVERGENCE * jnp.maximum(initial_size, 1)
+    # Twice in a row: an iteration may take back a single step that went astray. An
+    # infinity is judged apart.
+    grown = jnp.minimum(residual, state.residual) > _DIVERGENCE * jnp.maximum(
+        initial_size, 1
+    )
+    grown = grown & jnp.isfinite(residual)
     idle = window_ends & (score >= _PATIENCE)
     result = RESULTS.where(idle, RESULTS.stagnated, running)
-    result = RESULTS.where(grown | (idle & drifts), RESULTS.diverged, result)
-    return watch, RESULTS.where(jnp.isfinite(residual), result, RESULTS.nonfinite)
+    return watch, RESULTS.where(grown | (idle & drifts), RESULTS.diverged, result)

@@ -27,6 +27,10 @@ from .._check import check_between, check_positive_int
 from ._iteration import AbstractIteration
 
 
+# In place of a count: the point to come is one that the iteration went back to.
+_RETREATED = -1
+
+
 class _State(eqx.Module):
     count: Int[Array, ""]  # pairs seen since the last restart
     fz: PyTree
@@ -47,8 +51,9 @@ class Anderson(AbstractIteration):
             scalar > 0; 1 is the undamped choice.
         regularisation: Tikhonov term relative to the scaled Gram matrix; None takes 10
             machine epsilons of the dtype in which inner products are taken.
-        safeguard: a residual more than this many times the best one since the last
-            restart clears the memory, so that the next step is a plain one from there.
+        safeguard: a point whose residual is more than this many times the best one, or
+            not finite, is given up: the memory is cleared, and the iteration goes on
+            from the map's value at the point before.
 
     Raises:
         ValueError: if `memory` is not an integer >= 1, or a concrete `mixing`,
@@ -92,14 +97,18 @@ class Anderson(AbstractIteration):
         """One accelerated step."""
         residual = _tree.subtract(fz, z)
         size = _tree.two_norm(residual)
-        restart = size > self.safeguard * state.best
+        limit = _tree.scale_like(self.safeguard, size) * state.best
+        rejected = ~(size <= limit) & (state.count != _RETREATED)
+        given_up = ~jnp.isfinite(size) & (state.count == _RETREATED)
+        # The history must stay finite: a weight of zero does not silence a NaN.
+        usable = jnp.isfinite(size)
+        fz = _tree.where(usable | given_up, fz, state.fz)
+        residual = _tree.where(usable, residual, state.residual)
         # The first pair after a restart has no predecessor: what it writes into the
         # ring is overwritten before `count` lets anyone read it.
         memory = state.gram.shape[0]
-        slot = jax.lax.rem(
-            state.count + (memory - 1), jnp.full_like(state.count, memory)
-        )
-        count = jnp.where(restart, 0, state.count)
+        count = jnp.maximum(state.count, 0)
+        slot = jax.lax.rem(count + (memory - 1), jnp.full_like(count, memory))
 
         def push(history, new, old):
             return jax.lax.dynamic_update_index_in_dim(history, new - old, slot, 0)
@@ -121,7 +130,11 @@ class Anderson(AbstractIteration):
         here = jnp.arange(memory, dtype=slot.dtype) == slot
         gram = jnp.where(here[None, :], row[:, None], state.gram)
         gram = jnp.where(here[:, None], row[None, :], gram)
-        gamma = _solve_scaled(gram, target, count, self._ridge(gram.dtype))
+        # A difference of residuals that is all rounding would ask for a huge weight.
+        noise = 4 * _tree.coarsest_epsilon(z) * _tree.two_norm(fz)
+        used = jnp.arange(memory, dtype=count.dtype) < count
+        used = used & (jnp.diagonal(gram) > noise**2)
+        gamma = _solve_scaled(gram, target, used, count, self._ridge(gram.dtype))
 
         def combine(f, r, f_differences, r_differences):
             differences = f_differences
@@ -134,14 +147,15 @@ class Anderson(AbstractIteration):
         z_next = jtu.tree_map(
             combine, fz, residual, fz_differences, residual_differences
         )
+        z_next = _tree.where(rejected, state.fz, z_next)
         return z_next, _State(
-            count=count + 1,
+            count=jnp.where(rejected, _RETREATED, count + 1),
             fz=fz,
             residual=residual,
             fz_differences=fz_differences,
             residual_differences=residual_differences,
             gram=gram,
-            best=jnp.where(restart, size, jnp.minimum(size, state.best)),
+            best=jnp.where(rejected, jnp.inf, jnp.minimum(size, state.best)),
         )
 
     def _ridge(self, dtype: Any) -> Any:
@@ -154,15 +168,14 @@ def _is_one(x: Any) -> bool:
     return isinstance(x, int | float) and x == 1
 
 
-def _solve_scaled(gram, target, count, ridge):
+def _solve_scaled(gram, target, used, count, ridge):
     """(D G D + ridge I) w = D target, gamma = D w, with D the inverse column norms.
 
-    The first `count` columns are used; the others, and zero ones, get no weight.
+    Columns that are not used get no weight; none from `count` on are.
     """
     memory = gram.shape[0]
-    diagonal = jnp.diagonal(gram)
-    used = (jnp.arange(memory, dtype=count.dtype) < count) & (diagonal > 0)
-    scale = jnp.where(used, 1 / jnp.sqrt(jnp.where(used, diagonal, 1)), 0)
+    diagonal = jnp.where(used, jnp.diagonal(gram), 1)
+    scale = jnp.where(used, 1 / jnp.sqrt(diagonal), 0)
     identity = jnp.eye(memory, dtype=bool)
     matrix = jnp.where(identity, 1 + ridge, gram * scale[:, None] * scale[None, :])
     system = jnp.concatenate([matrix, (target * scale)[:, None]], axis=1)

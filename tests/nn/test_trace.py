@@ -1,4 +1,5 @@
 import os
+import types
 
 import equinox as eqx
 import jax
@@ -9,6 +10,7 @@ import pytest
 
 from fixproj import nn
 from fixproj.nn._graph import batched, split
+from fixproj.nn._graph._source import describe_source
 
 from .models import SkipAndConcat, eqx_mlp, plain_mlp
 
@@ -183,9 +185,7 @@ def test_unsupported_primitive_names_itself_and_the_line(getkey):
 
 
 def test_library_functions_are_blamed_on_their_caller(getkey):
-    """The body of jax.nn.softplus is cached, with the traceback of its first caller."""
     w, x = jr.normal(getkey(), (3, 2)), jnp.ones((5, 3))
-    jax.make_jaxpr(lambda y: jax.nn.softplus(y))(jnp.ones((5, 2)))
 
     def fn(w, x):
         return jax.nn.softplus(x @ w)  # the softplus line
@@ -195,6 +195,30 @@ def test_library_functions_are_blamed_on_their_caller(getkey):
     assert f"{os.path.basename(__file__)}:{_line_of('# the softplus line')}" in str(
         caught.value
     )
+
+
+def test_tracebacks_of_library_functions_are_not_followed():
+    """Their equations may be cached, with the traceback of another caller."""
+
+    def traceback(*frames):
+        return types.SimpleNamespace(
+            frames=[
+                types.SimpleNamespace(file_name=file, line_num=line, function_name="f")
+                for file, line in frames
+            ]
+        )
+
+    library = jax.__file__
+    call = (traceback((library, 1), ("model.py", 7), ("main.py", 3)), "model.py")
+    inner = traceback((library, 2), ("someone_else.py", 9))
+    assert describe_source([call, (inner, library)]) == "model.py:7 (in f)"
+    own = traceback((library, 2), ("layers.py", 5), ("model.py", 7))
+    assert describe_source([call, (own, "layers.py")]) == "layers.py:5 (in f)"
+    lost = [(traceback((library, 2)), "layers.py"), (None, "")]
+    assert describe_source([call, *lost]) == "model.py:7 (in f)"
+    # Where only a library above JAX stands in between, better its line than none.
+    above = traceback((library, 1), (eqx.__file__, 4))
+    assert describe_source([(above, "")]) == f"{eqx.__file__}:4 (in f)"
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def trace(
         TypeError: if the model is not callable.
 
     References:
-        Bergmeister, "PJAX", 2025, trains networks built from such primitives.
+        Bergmeister et al., 2025 (PJAX), train networks built of such primitives.
 
     Examples:
         >>> import equinox as eqx, jax

@@ -65,7 +65,7 @@ class Projections(AbstractTrainer):
         TypeError: if `outer` is not an optax transformation.
 
     References:
-        Elser, "Learning without loss", 2021; Bergmeister, "PJAX", 2025.
+        Elser, "Learning without loss", 2021; Bergmeister et al., 2025 (PJAX).
 
     Examples:
         >>> import optax

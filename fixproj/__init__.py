@@ -1,6 +1,7 @@
 """Fixed-point and feasibility problems, and derivatives through their solutions."""
 
 from . import implicit as implicit, nn as nn, projections as projections
+from ._chunks import solve_in_chunks as solve_in_chunks
 from ._iteration import (
     ACX as ACX,
     AbstractIteration as AbstractIteration,
@@ -16,7 +17,11 @@ from ._method import (
     AlternatingProjections as AlternatingProjections,
     DouglasRachford as DouglasRachford,
 )
-from ._problem import Feasibility as Feasibility, FixedPoint as FixedPoint
+from ._problem import (
+    Feasibility as Feasibility,
+    FixedPoint as FixedPoint,
+    Root as Root,
+)
 from ._solution import RESULTS as RESULTS, Solution as Solution
 from ._solve import solve as solve
 from ._tree import max_norm as max_norm, rms_norm as rms_norm, two_norm as two_norm

@@ -56,12 +56,13 @@ def default_rtol(z: PyTree) -> float:
 class Watch(eqx.Module):
     """What is kept of the past to tell slow progress from none.
 
-    The residual and the norm of `z` at the end of the last window of steps. In a cycle
-    the residual comes back exactly; in a slow convergence it does not.
+    The residual and two norms of `z` at the end of the last window of steps. In a cycle
+    all come back exactly; in a slow convergence, or a search, they do not.
     """
 
     residual: Float[Array, ""]
     size: Float[Array, ""]
+    two_norm: Float[Array, ""]
     score: Int[Array, ""]
 
 
@@ -86,7 +87,7 @@ def init(iteration: AbstractIteration, z0: PyTree) -> LoopState:
         num_steps=none,
         initial_size=zero,
         residual=jnp.full((), jnp.inf, dtype),
-        watch=Watch(zero, zero, none),
+        watch=Watch(zero, zero, zero, none),
     )
 
 
@@ -95,28 +96,29 @@ def run(
     iteration: AbstractIteration,
     state: LoopState,
     tolerances: Tolerances,
-    max_steps: int,
+    max_steps: int | Int[Array, ""],
     *,
+    history: Float[Array, " steps"] | None = None,
     while_loop: Callable = jax.lax.while_loop,
     progress: Int[Array, ""] | None = None,
-) -> tuple[LoopState, RESULTS]:
+) -> tuple[LoopState, RESULTS, Float[Array, " steps"] | None]:
     """Run a map until it is fixed, fails, or has been evaluated `max_steps` times.
 
     Returns:
-        The state and the result. When `successful`, `state.residual` is that of
-        `state.z` itself; when steps ran out, `state.z` is the point that would be
-        evaluated next.
+        The state, the result, and the history with the residuals of this call's steps
+        written into it. When `successful`, `state.residual` is that of `state.z`
+        itself; when steps ran out, `state.z` is the point to be evaluated next.
     """
     # Until something else is known, running out of steps is how a solve will end.
     running = RESULTS.max_steps_reached
     start = state.num_steps
 
     def keep_on(carry):
-        state, result = carry
+        state, result, _ = carry
         return (result == running) & (state.num_steps - start < max_steps)
 
     def body(carry):
-        state, _ = carry
+        state, _, history = carry
         z = state.z
         fz = jtu.tree_map(lambda f, x: f.astype(x.dtype), apply(z), z)
         residual = tolerances.norm(_tree.subtract(fz, z)).astype(state.residual.dtype)
@@ -138,41 +140,46 @@ def run(
         )
         lost = lost | ~jnp.isfinite(size)
         result = RESULTS.where(lost, RESULTS.nonfinite, result)
+        if history is not None:
+            history = history.at[state.num_steps - start].set(residual)
         num_steps = state.num_steps + 1
         if progress is not None:
             report(progress, num_steps - start, residual)
         # The point whose residual was measured is the one to return.
         z = _tree.where(result == running, z_next, z)
         state = LoopState(z, iteration_state, num_steps, initial_size, residual, watch)
-        return state, result
+        return state, result, history
 
-    return while_loop(keep_on, body, (state, running))
+    return while_loop(keep_on, body, (state, running, history))
 
 
 def _judge(
-    running: RESULTS,
-    state: LoopState,
-    residual: Scalar,
-    size: Scalar,
-    initial_size: Scalar,
+    running: RESULTS, state: LoopState, residual: Scalar, size: Scalar, initial_size
 ) -> tuple[Watch, RESULTS]:
-    watch, step = state.watch, state.num_steps
+    """The watch after this step, and whether the solve has failed."""
+    last = state.watch
     epsilon = float(jnp.finfo(residual.dtype).eps)
-    repeats = jnp.abs(residual - watch.residual) <= 8 * epsilon * residual
-    rounding = (residual <= 64 * epsilon * size) & (residual > watch.residual / 2)
-    drifts = size - watch.size > _WINDOW / 4 * residual
-    # A search that moves on at constant speed may yet arrive: it gets more time.
-    score = jnp.where(
-        repeats | rounding, watch.score + jnp.where(drifts, 1, _PATIENCE // 4), 0
-    )
+
+    def close_window():
+        two_norm = _tree.two_norm(state.z).astype(size.dtype)
+        same = lambda a, b: jnp.abs(a - b) <= 8 * epsilon * a
+        repeats = same(residual, last.residual)
+        drifts = repeats & (size - last.size > _WINDOW / 4 * residual)
+        cycles = repeats & same(two_norm, last.two_norm)
+        rounding = (residual <= 64 * epsilon * size) & (residual > last.residual / 2)
+        # A search that moves on at constant speed may yet arrive: it gets more time.
+        points = jnp.where(cycles | rounding, _PATIENCE // 4, jnp.where(drifts, 1, 0))
+        score = jnp.where(points > 0, last.score + points, 0)
+        idle = score >= _PATIENCE
+        result = RESULTS.where(idle, RESULTS.stagnated, running)
+        result = RESULTS.where(idle & drifts, RESULTS.diverged, result)
+        return Watch(residual, size, two_norm, score), result
+
+    step = state.num_steps
     window_ends = jax.lax.rem(step, jnp.full_like(step, _WINDOW)) == _WINDOW - 1
-    watch = _tree.where(window_ends, Watch(residual, size, score), watch)
+    watch, result = jax.lax.cond(window_ends, close_window, lambda: (last, running))
     # Twice in a row: an iteration may take back a single step that went astray. An
     # infinity is judged apart.
-    grown = jnp.minimum(residual, state.residual) > _DIVERGENCE * jnp.maximum(
-        initial_size, 1
-    )
-    grown = grown & jnp.isfinite(residual)
-    idle = window_ends & (score >= _PATIENCE)
-    result = RESULTS.where(idle, RESULTS.stagnated, running)
-    return watch, RESULTS.where(grown | (idle & drifts), RESULTS.diverged, result)
+    limit = _DIVERGENCE * jnp.maximum(initial_size, 1)
+    grown = (jnp.minimum(residual, state.residual) > limit) & jnp.isfinite(residual)
+    return watch, RESULTS.where(grown, RESULTS.diverged, result)

@@ -51,6 +51,44 @@ class FixedPoint(eqx.Module):
         self.args = args
 
 
+class Root(eqx.Module):
+    """Find `y` with `fn(y, args) = 0`.
+
+    Args:
+        fn: a function of `(y, args)` that returns a pytree with the structure, shapes
+            and dtypes of `y`; otherwise as for [`fixproj.FixedPoint`][].
+        y0: the start, a pytree of real or complex arrays.
+        args: passed on to `fn`.
+
+    Raises:
+        TypeError: if `fn` is not callable, or a leaf of `y0` is not numeric.
+        ValueError: on solving, if `fn` returns another structure, shape or dtype.
+
+    Examples:
+        >>> import fixproj as fp, jax
+        >>> def root(c):
+        ...     return fp.solve(fp.Root(lambda y, c: y**3 - c, 1.0, c)).value
+        >>> print(f"{root(8.0):.3f} {jax.grad(root)(8.0):.4f}")
+        2.000 0.0833
+    """
+
+    fn: Callable[[PyTree, Any], PyTree]
+    y0: PyTree
+    args: Any
+
+    def __init__(
+        self, fn: Callable[[PyTree, Any], PyTree], y0: PyTree, args: Any = None
+    ):
+        if not callable(fn):
+            raise TypeError(
+                "Root: `fn` must be a function fn(y, args) -> residual, got "
+                f"{type(fn).__name__}."
+            )
+        self.fn = fn
+        self.y0 = inexact_arrays(y0, "Root: `y0`")
+        self.args = args
+
+
 class Feasibility(eqx.Module):
     """Find a point that lies in every one of the given sets.
 

@@ -41,6 +41,10 @@ with warnings.catch_warnings():
             "cycle, or sit at the rounding level of their dtype. Damp the iteration "
             "(`relaxation` < 1), loosen `rtol`/`atol`, or use float64."
         )
+        interrupted = (
+            "The solve was interrupted from outside. Go on from this point with "
+            "`state=solution.state`."
+        )
         infeasible_suspected = (
             "The sets seem to have no point in common: the iterates settled while the "
             "distance between the sets did not go to zero. See `stats['violation']`; "
@@ -64,7 +68,8 @@ class Solution(eqx.Module):
         stats: `num_steps` (int32, map evaluations made by this call), `max_steps`,
             `residual` (the norm of `T(z) - z` at the last evaluated `z`; of `value`
             itself when successful), `violation` (how far `value` is from the problem's
-            constraints; 0 for problems that have none).
+            constraints; 0 for problems that have none), and on demand
+            `residual_history`.
         state: everything needed to continue: pass it as `solve(..., state=state)`.
     """
 

@@ -15,13 +15,13 @@ from ._iteration import AbstractIteration, Picard
 from ._loop import Tolerances
 from ._map import AbstractMethod
 from ._method import Direct, DouglasRachford
-from ._problem import Feasibility, FixedPoint
+from ._problem import Feasibility, FixedPoint, Root
 from ._solution import RESULTS, Solution
 from .implicit import AbstractAdjoint, Implicit
 
 
 def solve(
-    problem: FixedPoint | Feasibility,
+    problem: FixedPoint | Root | Feasibility,
     method: AbstractMethod | None = None,
     iteration: Any = None,
     *,
@@ -32,6 +32,7 @@ def solve(
     adjoint: AbstractAdjoint | None = None,
     state: PyTree | None = None,
     throw: bool = True,
+    history: bool = False,
     progress: bool = False,
 ) -> Solution:
     """Solve a problem; the solution can be differentiated.
@@ -41,11 +42,13 @@ def solve(
     the fixed point its derivative.
 
     Args:
-        problem: what is asked: [`fixproj.FixedPoint`][] or [`fixproj.Feasibility`][].
+        problem: what is asked: [`fixproj.FixedPoint`][], [`fixproj.Root`][] or
+            [`fixproj.Feasibility`][].
         method: how it becomes a map; None is the problem's default
-            ([`fixproj.DouglasRachford`][] for `Feasibility`). A `FixedPoint` is a map
-            already and takes none.
-        iteration: how the map is run; None is [`fixproj.Picard`][]. An optimistix
+            ([`fixproj.DouglasRachford`][] for `Feasibility`). A `FixedPoint` or a
+            `Root` is a map already and takes none.
+        iteration: how the map is run; None is [`fixproj.Picard`][], and for a `Root`
+            `optimistix.Newton` with the tolerances given here. An optimistix
             fixed-point or root solver is taken as it is, with its own tolerances.
         rtol: relative tolerance, a scalar >= 0; None is eps^(3/4) of the coarsest dtype
             in the iterate: 6.4e-6 in float32, 1.8e-12 in float64.
@@ -61,6 +64,8 @@ def solve(
             not used.
         throw: whether failure raises. If not, look at `Solution.result`. A derivative
             that fails is then NaN instead of an error.
+        history: keep the residual of every step in `stats["residual_history"]`, of
+            length `max_steps`, NaN from `num_steps` on. Not for optimistix solvers.
         progress: show a live bar with steps and residual (needs tqdm).
 
     Returns:
@@ -77,9 +82,12 @@ def solve(
     method = _default_method(problem) if method is None else method
     _check_arguments(problem, method, iteration, rtol, atol, adjoint, norm)
     check_positive_int("solve", "max_steps", max_steps)
-    iteration = Picard() if iteration is None else iteration
-    if state is not None and not isinstance(iteration, AbstractIteration):
-        raise TypeError("solve: `state` cannot be given to an optimistix solver.")
+    if iteration is None and not isinstance(problem, Root):
+        iteration = Picard()
+    is_ours = isinstance(iteration, AbstractIteration)
+    if not is_ours and (state is not None or history):
+        name = "history" if state is None else "state"
+        raise TypeError(f"solve: `{name}` cannot be used with an optimistix solver.")
     bar = _progress.open_bar(max_steps) if progress else None
     final = ()
     try:
@@ -88,14 +96,17 @@ def solve(
             method,
             iteration,
             (rtol, atol, norm),
-            max_steps,
+            # As an array it is not compiled in, so that it can change freely.
+            np.asarray(max_steps, np.int32) if is_ours else max_steps,
             Implicit() if adjoint is None else adjoint,
             state,
             throw,
+            max_steps if history else None,
             None if bar is None else jnp.asarray(bar),
         )
         figures = solution.stats["num_steps"], solution.stats["residual"]
         final = () if is_traced(figures[0]) or figures[0].ndim else figures
+        solution.stats["max_steps"] = max_steps
     finally:
         if bar is not None:
             _progress.close_bar(bar, *final)
@@ -104,7 +115,16 @@ def solve(
 
 @eqx.filter_jit
 def _solve(
-    problem, method, iteration, tolerances, max_steps, adjoint, state, throw, bar
+    problem,
+    method,
+    iteration,
+    tolerances,
+    max_steps,
+    adjoint,
+    state,
+    throw,
+    history,
+    bar,
 ):
     map_ = method.make_map(problem)
     z0 = map_.init()
@@ -119,24 +139,31 @@ def _solve(
             state = _loop.init(iteration, z0)
         state = _tree.stop_gradient(state)
         before = state.num_steps
-        state, result = _loop.run(
-            frozen, iteration, state, tolerances, max_steps, progress=bar
+        if history is not None:
+            history = jnp.full((history,), jnp.nan, state.residual.dtype)
+        state, result, history = _loop.run(
+            frozen,
+            iteration,
+            state,
+            tolerances,
+            max_steps,
+            history=history,
+            progress=bar,
         )
         steps = state.num_steps - before
         z, residual, scale = state.z, state.residual, state.initial_size
     else:
+        if iteration is None:
+            iteration = _newton(rtol, atol)
         z, state, steps, result = _run_optimistix(frozen, iteration, z0, max_steps)
         residual = norm(_tree.subtract(frozen(z), z))
         scale = jnp.maximum(norm(z0), residual)
     z = adjoint.attach(apply, _tree.stop_gradient(z), tolerances, throw)
     value = map_.readout(z)
     violation, result = _check_constraints(map_, value, result, tolerances, scale)
-    stats = {
-        "num_steps": steps,
-        "max_steps": max_steps,
-        "residual": residual,
-        "violation": violation,
-    }
+    stats = {"num_steps": steps, "residual": residual, "violation": violation}
+    if history is not None:
+        stats["residual_history"] = history
     solution = Solution(value=value, result=result, stats=stats, state=state)
     return solution, result != RESULTS.successful
 
@@ -157,6 +184,10 @@ def _check_constraints(map_, value, result, tolerances, scale):
     )
 
 
+def _newton(rtol, atol):
+    return optx.Newton(rtol=rtol, atol=rtol if atol is None else atol)
+
+
 def _run_optimistix(apply, solver, z0, max_steps):
     solution = optx.fixed_point(
         lambda z, args: apply(z), solver, z0, max_steps=max_steps, throw=False
@@ -168,13 +199,13 @@ def _run_optimistix(apply, solver, z0, max_steps):
 
 
 def _default_method(problem: Any) -> AbstractMethod:
-    if isinstance(problem, FixedPoint):
+    if isinstance(problem, FixedPoint | Root):
         return Direct()
     if isinstance(problem, Feasibility):
         return DouglasRachford()
     raise TypeError(
-        "solve: `problem` must be a fixproj.FixedPoint or fixproj.Feasibility, got "
-        f"{type(problem).__name__}."
+        "solve: `problem` must be a fixproj.FixedPoint, fixproj.Root or "
+        f"fixproj.Feasibility, got {type(problem).__name__}."
     )
 
 
@@ -189,13 +220,13 @@ def _check_arguments(problem, method, iteration, rtol, atol, adjoint, norm) -> N
             "solve: `method` must be a method such as fixproj.DouglasRachford(), got "
             f"{method!r}{hint}."
         )
-    if isinstance(problem, FixedPoint) != isinstance(method, Direct):
+    if isinstance(problem, FixedPoint | Root) != isinstance(method, Direct):
         raise TypeError(
             f"solve: `method` {type(method).__name__} does not apply to a "
             f"{type(problem).__name__}."
         )
     solvers = (AbstractIteration, optx.AbstractFixedPointSolver)
-    solvers += (optx.AbstractRootFinder,)
+    solvers += (optx.AbstractRootFinder, optx.AbstractLeastSquaresSolver)
     if iteration is not None and not isinstance(iteration, solvers):
         raise TypeError(
             "solve: `iteration` must be an iteration such as fixproj.Anderson(), or an "

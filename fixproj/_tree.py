@@ -26,10 +26,10 @@ def add_scaled(x: PyTree, scale: Any, y: PyTree) -> PyTree:
 
 
 def scale_like(scale: Any, like: Array) -> Any:
-    """A real scalar in the real dtype of `like`; Python numbers are left alone."""
+    """A real scalar in the dtype of `like`; Python numbers are left alone."""
     if isinstance(scale, int | float):
         return scale
-    return jnp.asarray(scale).astype(jnp.finfo(like.dtype).dtype)
+    return jnp.asarray(scale).astype(like.dtype)
 
 
 def stop_gradient(tree: PyTree) -> PyTree:

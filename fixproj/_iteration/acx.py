@@ -92,7 +92,9 @@ class ACX(AbstractIteration):
 
         def begin():
             residual = _tree.subtract(fz, z)
+            # Only an extrapolation leaves a finite reference behind.
             rejected = is_worse(residual, state.reference, self.safeguard)
+            rejected = rejected & jnp.isfinite(state.reference)
             # From the plain point the same cycle starts again, unconditionally.
             size = jnp.where(rejected, jnp.inf, _tree.two_norm(residual))
             z_next = _tree.where(rejected, state.plain, fz)

@@ -91,7 +91,7 @@ def _iterate(matvec, b, tolerances) -> tuple[Vector, Bool[Array, ""]]:
     iteration = Anderson(memory=10)
     rtol = jnp.minimum(_tree.scale_like(tolerances.rtol, b) / 10, _loop.default_rtol(b))
     rtol = jnp.maximum(rtol, 32 * float(jnp.finfo(b.dtype).eps))
-    state, result = _loop.run(
+    state, result, _ = _loop.run(
         lambda x: x - matvec(x) + b,
         iteration,
         _loop.init(iteration, jnp.zeros_like(b)),

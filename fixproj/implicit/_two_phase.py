@@ -92,7 +92,7 @@ def _backward(residuals, cotangent, perturbed, apply, z, tolerances, iteration, 
         lambda w: _tree.add_scaled(v, 1, pull_z(w)[0]), v
     )
     frozen, start = _tree.stop_gradient((second, v))
-    state, result = _loop.run(
+    state, result, _ = _loop.run(
         frozen, iteration, _loop.init(iteration, start), tolerances, _MAX_STEPS
     )
     failed = result != RESULTS.successful

@@ -41,12 +41,7 @@ class FixedPoint(eqx.Module):
     def __init__(
         self, fn: Callable[[PyTree, Any], PyTree], y0: PyTree, args: Any = None
     ):
-        if not callable(fn):
-            raise TypeError(
-                "FixedPoint: `fn` must be a function fn(y, args) -> y, got "
-                f"{type(fn).__name__}."
-            )
-        self.fn = fn
+        self.fn = _function("FixedPoint", fn, "fn(y, args) -> y")
         self.y0 = inexact_arrays(y0, "FixedPoint: `y0`")
         self.args = args
 
@@ -79,12 +74,7 @@ class Root(eqx.Module):
     def __init__(
         self, fn: Callable[[PyTree, Any], PyTree], y0: PyTree, args: Any = None
     ):
-        if not callable(fn):
-            raise TypeError(
-                "Root: `fn` must be a function fn(y, args) -> residual, got "
-                f"{type(fn).__name__}."
-            )
-        self.fn = fn
+        self.fn = _function("Root", fn, "fn(y, args) -> residual")
         self.y0 = inexact_arrays(y0, "Root: `y0`")
         self.args = args
 
@@ -128,6 +118,14 @@ class Feasibility(eqx.Module):
         self.y0 = inexact_arrays(y0, "Feasibility: `y0`")
         for i, set_ in enumerate(self.sets):
             _check_projection(i, set_, self.y0)
+
+
+def _function(owner: str, fn: Any, form: str) -> Callable:
+    if not callable(fn):
+        raise TypeError(
+            f"{owner}: `fn` must be a function {form}, got {type(fn).__name__}."
+        )
+    return fn
 
 
 def inexact_arrays(tree: PyTree, name: str) -> PyTree:

@@ -76,6 +76,18 @@ def test_nan_is_never_success(iteration, fn):
     assert solution.result == fp.RESULTS.nonfinite
 
 
+@EVERY
+def test_a_translation_is_never_success(iteration):
+    # An extrapolation that divides by rounding ends where y + 1 = y in floating point.
+    for shift in (1.0, 1 / 3):
+        problem = fp.FixedPoint(lambda y, args, s=shift: y + s, jnp.arange(3.0))
+        for rtol, atol in ((None, None), (0.0, 1e-6)):
+            solution = fp.solve(
+                problem, iteration=iteration, rtol=rtol, atol=atol, throw=False
+            )
+            assert solution.result != fp.RESULTS.successful
+
+
 @pytest.mark.parametrize("iteration", [fp.Picard(), fp.Halpern()], ids=repr)
 def test_doubling_is_never_success(iteration):
     problem = fp.FixedPoint(lambda y, args: 2 * y, jnp.ones(2))

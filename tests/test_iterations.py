@@ -12,7 +12,6 @@ import fixproj as fp
 GENERAL = [fp.Anderson(), fp.ACX(), fp.Squarem()]
 # Problems on which an iteration is known to fail or to be hopelessly slow, and how.
 KNOWN_FAILURES = {
-    ("Squarem", "perceptron"): "a translation by steps: cycles",
     ("Squarem", "nlsolve_2by2"): "a saddle: leaves it",
     ("ACX", "nlsolve_2by2"): "a saddle: needs some ten thousand steps",
 }

@@ -1,4 +1,4 @@
-"""What the cyclic extrapolations share: when an extrapolated point is given up."""
+"""What accelerations share: when a difference, or a point, is not to be trusted."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree, Scalar
@@ -14,7 +14,16 @@ def is_worse(
     return ~(size <= _tree.scale_like(factor, size) * reference)
 
 
-def ratio(numerator: Scalar, denominator: Scalar) -> Scalar:
-    """`numerator / denominator`, and 1 where the denominator is zero."""
-    safe = jnp.where(denominator > 0, denominator, 1)
-    return jnp.where(denominator > 0, numerator / safe, 1)
+def rounding_of(z: PyTree) -> Scalar:
+    """A norm below which a difference of vectors like `z` may be rounding alone.
+
+    Dividing by such a difference sends an iterate so far away that T(z) = z in floating
+    point, as y + 1 = y for y = 1e17.
+    """
+    return 4 * _tree.coarsest_epsilon(z) * _tree.two_norm(z)
+
+
+def ratio(numerator: Scalar, denominator: Scalar, least: Scalar) -> Scalar:
+    """`numerator / denominator`, and 1 where the denominator is not above `least`."""
+    usable = denominator > least
+    return jnp.where(usable, numerator / jnp.where(usable, denominator, 1), 1)

@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Int, PyTree, Scalar
 
 from .. import _tree
 from .._check import check_between, check_positive_int
+from ._extrapolation import rounding_of
 from ._iteration import AbstractIteration
 
 
@@ -131,7 +132,7 @@ class Anderson(AbstractIteration):
         gram = jnp.where(here[None, :], row[:, None], state.gram)
         gram = jnp.where(here[:, None], row[None, :], gram)
         # A difference of residuals that is all rounding would ask for a huge weight.
-        noise = 4 * _tree.coarsest_epsilon(z) * _tree.two_norm(fz)
+        noise = rounding_of(fz)
         used = jnp.arange(memory, dtype=count.dtype) < count
         used = used & (jnp.diagonal(gram) > noise**2)
         gamma = _solve_scaled(gram, target, used, count, self._ridge(gram.dtype))

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Int, PyTree, Scalar
 
 from .. import _tree
 from .._check import check_between, check_positive_int
+from ._extrapolation import rounding_of
 from ._iteration import AbstractIteration
 
 
@@ -96,6 +97,7 @@ class Broyden(AbstractIteration):
         right = _apply(state.rights, state.lefts, used, state.step)
         scale = _tree.inner_product(right, change)
         regular = (count > 0) & (jnp.abs(scale) > 0)
+        regular = regular & (_tree.two_norm(change) > rounding_of(fz))
         inverse = jnp.where(regular, 1 / jnp.where(regular, scale, 1), 0)
         left = jtu.tree_map(
             lambda s, m: _tree.scale_like(inverse, s) * (s - m), state.step, moved

@@ -28,8 +28,8 @@ class Steffensen(AbstractIteration):
 
     Every entry of `z` is extrapolated by itself, so this is for scalar problems and for
     arrays of independent ones; entries that depend on each other want
-    [`fixproj.Anderson`][]. Where the formula divides by zero, or gives a point at which
-    the map is not finite, the plain iterate is kept.
+    [`fixproj.Anderson`][]. Where the formula divides by rounding alone, or gives a
+    point at which the map is not finite, the plain iterate is kept.
 
     References:
         A. C. Aitken (1926), On Bernoulli's numerical solution of algebraic equations.
@@ -53,7 +53,9 @@ class Steffensen(AbstractIteration):
         def extrapolate():
             def entry(x0, x1, x2):
                 first, second = x1 - x0, x2 - 2 * x1 + x0
-                usable = second != 0
+                # A difference that is all rounding would send the entry far away.
+                least = 4 * float(jnp.finfo(x2.dtype).eps) * jnp.abs(x2)
+                usable = jnp.abs(second) > least
                 shift = first * first / jnp.where(usable, second, 1)
                 return jnp.where(usable, x0 - shift, x2)
 

@@ -69,6 +69,8 @@ class Record:
 
     `evaluations` and `residual` are None if the solver raised an error, `seconds` is a
     median for solvers that converged, else the time of one run with compilation.
+    `relative` is the median over rounds of the time against that of the first solver,
+    None unless both converged.
     """
 
     problem: str
@@ -78,6 +80,7 @@ class Record:
     residual: float | None
     seconds: float | None
     converged: bool
+    relative: float | None = None
 
 
 # A solver prepares alternatives; the best is reported.
@@ -100,9 +103,10 @@ def residual(task: Task, y: Any) -> float:
         return float(np.sqrt(sum(squares)))
 
 
-def _jitted(
+def jitted(
     solve: Callable[[Any, Any], tuple[Any, Any]], task: Task, setting: str = ""
-):
+) -> Run:
+    """A solver that is compiled with the start and the arguments as inputs."""
     compiled = jax.jit(solve)
     return Run(lambda: compiled(task.y0, task.args), setting)
 
@@ -126,7 +130,7 @@ def plain(task: Task) -> Sequence[Run]:
         y, _, count = jax.lax.while_loop(go_on, step, start)
         return y, count
 
-    return [_jitted(solve, task)]
+    return [jitted(solve, task)]
 
 
 def _jaxopt(solver: Any, task: Task, setting: str = "") -> Run:
@@ -134,7 +138,7 @@ def _jaxopt(solver: Any, task: Task, setting: str = "") -> Run:
         y, state = solver.run(y0, args)
         return y, state.iter_num
 
-    return _jitted(solve, task, setting)
+    return jitted(solve, task, setting)
 
 
 def jaxopt_fixed_point_iteration(task: Task) -> Sequence[Run]:
@@ -179,7 +183,7 @@ def optimistix_fixed_point_iteration(task: Task) -> Sequence[Run]:
         )
         return solution.value, solution.stats["num_steps"]
 
-    return [_jitted(solve, task)]
+    return [jitted(solve, task)]
 
 
 class _Stop(Exception):
@@ -283,6 +287,7 @@ def measure(
         }
         solved = {n: run.solve for n, (r, run) in best.items() if run and r.converged}
         timings = interleaved(solved, rounds=rounds, budget=seconds, warm_up=False)
+    first = next(iter(solvers))
     return [
         Record(
             record.problem,
@@ -292,6 +297,7 @@ def measure(
             record.residual,
             timings.median(name) if name in solved else record.seconds,
             record.converged,
+            timings.ratio(name, first) if name in solved and first in solved else None,
         )
         for name, (record, _) in best.items()
     ]
@@ -367,17 +373,16 @@ def tables(records: Sequence[Record]) -> str:
 
 
 def select(names: Sequence[str] | None, quick: bool) -> list[Problem]:
-    """The named problems, or all; without the slow ones if `quick`."""
-    chosen = [p for p in PROBLEMS if names is None or p.name in names]
-    return [p for p in chosen if not (quick and p.slow)]
+    """The named problems, or all; of these without the slow ones if `quick`."""
+    if names is not None:
+        return [p for p in PROBLEMS if p.name in names]
+    return [p for p in PROBLEMS if not (quick and p.slow)]
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
     """The command line shared with the benchmark that adds fixproj's columns."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument(
-        "--quick", action="store_true", help="no slow problems, 3 rounds"
-    )
+    parser.add_argument("--quick", action="store_true", help="fewer problems, 3 rounds")
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float64")
     known = [p.name for p in PROBLEMS]
     parser.add_argument("--problems", nargs="+", choices=known, metavar="NAME")

@@ -1,6 +1,7 @@
 """Fixed-point and feasibility problems, and derivatives through their solutions."""
 
 from . import implicit as implicit, nn as nn, projections as projections
+from ._batch import solve_batch as solve_batch
 from ._chunks import solve_in_chunks as solve_in_chunks
 from ._iteration import (
     ACX as ACX,

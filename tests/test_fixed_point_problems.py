@@ -60,6 +60,7 @@ def test_map_keeps_structure_shape_and_dtype(problem):
         assert jax.tree.leaves(image) == jax.tree.leaves(start)
 
 
+@pytest.mark.slow
 @each
 def test_deterministic(problem):
     for dtype in _dtypes():
@@ -77,6 +78,7 @@ def test_deterministic(problem):
             assert np.all(np.isfinite(a))
 
 
+@pytest.mark.slow
 @each
 def test_plain_iteration_reduces_the_residual(problem):
     for dtype in _dtypes():

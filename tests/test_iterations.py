@@ -9,7 +9,11 @@ from fixed_point_problems import PROBLEMS, by_name
 import fixproj as fp
 
 
-GENERAL = [fp.Anderson(), fp.ACX(), fp.Squarem()]
+GENERAL = [
+    fp.Anderson(),
+    fp.ACX(),
+    pytest.param(fp.Squarem(), marks=pytest.mark.slow, id="Squarem"),
+]
 # Problems on which an iteration is known to fail or to be hopelessly slow, and how.
 KNOWN_FAILURES = {
     ("Squarem", "nlsolve_2by2"): "a saddle: leaves it",

@@ -14,7 +14,7 @@ from fixproj import implicit
 
 ADJOINTS = [
     implicit.Implicit(),
-    implicit.Implicit(lx.LU()),
+    pytest.param(implicit.Implicit(lx.LU()), marks=pytest.mark.slow, id="LU"),
     implicit.TwoPhase(),
     implicit.TwoPhase(iteration=fp.Anderson()),
 ]

@@ -18,7 +18,14 @@ TRAINERS = {
 
 @pytest.mark.one_precision
 @pytest.mark.parametrize("make", [eqx_mlp, plain_mlp])
-@pytest.mark.parametrize("name,epochs", [("pure", 8), ("outer", 20), ("gradient", 20)])
+@pytest.mark.parametrize(
+    "name,epochs",
+    [
+        ("pure", 8),
+        pytest.param("outer", 20, marks=pytest.mark.slow),
+        pytest.param("gradient", 20, marks=pytest.mark.slow),
+    ],
+)
 def test_digits(name, epochs, make):
     """Test accuracy of at least .95 at the defaults, from each of three seeds."""
     train, test = digits()

@@ -23,7 +23,17 @@ def rounding_of(z: PyTree) -> Scalar:
     return 4 * _tree.coarsest_epsilon(z) * _tree.two_norm(z)
 
 
-def ratio(numerator: Scalar, denominator: Scalar, least: Scalar) -> Scalar:
-    """`numerator / denominator`, and 1 where the denominator is not above `least`."""
-    usable = denominator > least
+def ratio(
+    numerator: Scalar, denominator: Scalar, is_rounding: Bool[Array, ""]
+) -> Scalar:
+    """`numerator / denominator`, and 1 where that is no number or means nothing."""
+    usable = (denominator > 0) & ~is_rounding
     return jnp.where(usable, numerator / jnp.where(usable, denominator, 1), 1)
+
+
+def is_translation(higher: Scalar, first: Scalar, rounding: Scalar) -> Bool[Array, ""]:
+    """Whether a higher difference is all rounding though the first is far above it.
+
+    Close to a fixed point both are small, and a crude step length does no harm.
+    """
+    return (higher <= rounding) & (first > 30 * rounding)

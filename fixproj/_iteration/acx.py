@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, Int, PyTree, Scalar
 
 from .. import _tree
 from .._check import check_between
-from ._extrapolation import is_worse, ratio, rounding_of
+from ._extrapolation import is_translation, is_worse, ratio, rounding_of
 from ._iteration import AbstractIteration
 
 
@@ -135,7 +135,9 @@ def _extrapolate(points: list[PyTree]) -> PyTree:
     step = ratio(
         jnp.abs(_tree.inner_product(d[order], d[order - 1])),
         _tree.inner_product(d[order], d[order]),
-        rounding_of(points[-1]) ** 2,
+        is_translation(
+            _tree.two_norm(d[order]), _tree.two_norm(d[1]), rounding_of(points[-1])
+        ),
     )
     binomial = {2: (1, 2, 1), 3: (1, 3, 3, 1)}[order]
 

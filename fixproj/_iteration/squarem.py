@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, PyTree, Scalar
 
 from .. import _tree
 from .._check import check_between
-from ._extrapolation import is_worse, ratio, rounding_of
+from ._extrapolation import is_translation, is_worse, ratio, rounding_of
 from ._iteration import AbstractIteration
 
 
@@ -65,7 +65,9 @@ class Squarem(AbstractIteration):
         def extrapolate():
             r = _tree.subtract(z, state.start)
             v = _tree.subtract(_tree.subtract(fz, z), r)
-            step = ratio(_tree.two_norm(r), _tree.two_norm(v), rounding_of(fz))
+            first, second = _tree.two_norm(r), _tree.two_norm(v)
+            meaningless = is_translation(second, first, rounding_of(fz))
+            step = ratio(first, second, meaningless)
 
             def combine(x, r, v):
                 a = _tree.scale_like(step, x)

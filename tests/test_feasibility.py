@@ -61,7 +61,7 @@ def test_the_answer_lies_in_every_set(make, method, iteration, getkey):
     # Membership from the definitions, not from the projections.
     x = np.asarray(solution.value, np.float64)
     for s in sets:
-        assert _defect(s, x) < 2e-3 if x.dtype == np.float32 else 1e-3
+        assert _defect(s, x) < 1e-3
     assert float(solution.stats["violation"]) < 1e-3
 
 

@@ -37,6 +37,12 @@ class Tolerances(eqx.Module):
     atol: float | Scalar | None
     norm: Callable[[PyTree], Scalar] = eqx.field(static=True)
 
+    def measure(self, residual: PyTree, z: PyTree) -> tuple[Scalar, Scalar]:
+        """The norms of a residual and of its point."""
+        if self.norm is _tree.max_norm:
+            return _tree.max_norm_pair(residual, z)
+        return self.norm(residual), self.norm(z)
+
     def allowed(self, size: Scalar, initial_size: Scalar) -> Scalar:
         """The largest residual at which a point of norm `size` counts as fixed."""
         rtol = _tree.scale_like(self.rtol, size)
@@ -121,8 +127,9 @@ def run(
         state, _, history = carry
         z = state.z
         fz = jtu.tree_map(lambda f, x: f.astype(x.dtype), apply(z), z)
-        residual = tolerances.norm(_tree.subtract(fz, z)).astype(state.residual.dtype)
-        size = tolerances.norm(z).astype(residual.dtype)
+        residual, size = tolerances.measure(_tree.subtract(fz, z), z)
+        residual = residual.astype(state.residual.dtype)
+        size = size.astype(residual.dtype)
         initial_size = jnp.where(
             state.num_steps == 0, jnp.maximum(size, residual), state.initial_size
         )

@@ -67,6 +67,23 @@ def max_norm(tree: PyTree) -> Scalar:
     return jnp.max(jnp.stack(norms)) if norms else jnp.zeros((), dtype)
 
 
+def max_norm_pair(x: PyTree, y: PyTree) -> tuple[Scalar, Scalar]:
+    """`max_norm` of two trees with the same shapes and dtypes.
+
+    One pass over both: on a CPU that is half the time of two reductions.
+    """
+    pairs = list(zip(jtu.tree_leaves(x), jtu.tree_leaves(y), strict=True))
+    if len(pairs) != 1 or pairs[0][0].size == 0:
+        return max_norm(x), max_norm(y)
+    moduli = tuple(jnp.abs(leaf) for leaf in pairs[0])
+    zeros = tuple(jnp.zeros((), modulus.dtype) for modulus in moduli)
+    larger = lambda a, b: (jax.lax.max(a[0], b[0]), jax.lax.max(a[1], b[1]))
+    axes = tuple(range(moduli[0].ndim))
+    first, second = jax.lax.reduce(moduli, zeros, larger, axes)
+    dtype = norm_dtype(x)
+    return first.astype(dtype), second.astype(dtype)
+
+
 def two_norm(tree: PyTree) -> Scalar:
     """The Euclidean norm of all entries together."""
     return jnp.sqrt(inner_product(tree, tree))
@@ -93,8 +110,10 @@ def stacked_inner_products(stack: PyTree, trees: tuple) -> Float[Array, "m k"]:
     for rows, column in zip(jtu.tree_leaves(stack), columns, strict=True):
         wide = wide_complex if jnp.iscomplexobj(rows) else dtype
         rows = rows.reshape(rows.shape[0], -1).astype(wide)
-        column = jnp.stack([x.reshape(-1) for x in column], axis=1).conj()
-        products = (rows @ column.astype(wide)).real
+        # One by one: XLA's matrix times vector streams on a CPU, its product with a
+        # narrow matrix takes twice as long.
+        products = [(rows @ x.reshape(-1).conj().astype(wide)).real for x in column]
+        products = jnp.stack(products, axis=1)
         total = products if total is None else total + products
     return jnp.zeros((1, len(trees)), dtype) if total is None else total
 

@@ -20,7 +20,7 @@ KNOWN_FAILURES = {
     ("ACX", "nlsolve_2by2"): "a saddle: needs some ten thousand steps",
 }
 # Of several fixed points an iteration may find another than the plain one does.
-OTHER_SOLUTION = {("Anderson", "chandrasekhar_9999")}
+OTHER_SOLUTION = {("Anderson", "chandrasekhar_9999"), ("Anderson", "babylonian_roots")}
 FAST = [problem for problem in PROBLEMS if not problem.slow]
 
 

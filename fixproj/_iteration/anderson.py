@@ -1,4 +1,4 @@
-r"""Anderson acceleration (type II) with limited memory.
+r"""Anderson acceleration (types II and I) with limited memory.
 
 With r_k = T(z_k) - z_k, and the last differences as columns of
 
@@ -12,9 +12,18 @@ solved through the m x m Gram matrix of R, scaled to a unit diagonal, of which a
 renews one row: 2m inner products and one combination of m vectors are all it costs, and
 the elimination is a few vector operations on registers (no LAPACK call, which would
 stall a loop on an accelerator).
+
+Type I approximates the Jacobian of T(z) - z instead of its inverse. With S = F - R, the
+differences of the points,
+
+    gamma solves  S' (r_k - R gamma) = 0
+
+Fang & Saad (2009), section 3; Zhang, O'Donoghue & Boyd (2020) make it globally
+convergent by a safeguard. For a symmetric linear map it is the method of conjugate
+gradients where type II is that of minimal residuals.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -36,9 +45,12 @@ class _State(eqx.Module):
     count: Int[Array, ""]  # pairs seen since the last restart
     fz: PyTree
     residual: PyTree
-    fz_differences: PyTree  # leaves (memory, *shape): a ring buffer
+    # Leaves (memory, *shape), ring buffers: R, and F for type II or S for type I.
     residual_differences: PyTree
-    gram: Float[Array, "memory memory"]
+    point_differences: PyTree
+    gram: Float[Array, "memory memory"]  # R'R, or -S'R for type I
+    # Squares of the lengths of the columns of R and, for type I, of S.
+    lengths: tuple[Float[Array, " memory"], ...]
     best: Float[Array, ""]
 
 
@@ -55,23 +67,42 @@ class Anderson(AbstractIteration):
         safeguard: a point whose residual is more than this many times the best one, or
             not finite, is given up: the memory is cleared, and the iteration goes on
             from the map's value at the point before.
+        period: every how many steps to extrapolate. The plain steps in between (from 2
+            on) renew the differences, cost less, and make the method more robust.
+        kind: "II" minimises the residual; "I" is a quasi-Newton method on the residual
+            (orthogonal to the differences of the points), at 3 products with the
+            history a step in place of 2.
 
     Raises:
-        ValueError: if `memory` is not an integer >= 1, or a concrete `mixing`,
-            `regularisation` or `safeguard` is out of range.
+        ValueError: if `memory` or `period` is not an integer >= 1, `kind` is neither
+            "I" nor "II", or a concrete `mixing`, `regularisation` or `safeguard` is out of range.
 
     References:
         D. G. Anderson (1965), Iterative procedures for nonlinear integral equations.
         H. F. Walker and P. Ni (2011), Anderson acceleration for fixed-point iterations.
+        H. Fang and Y. Saad (2009), Two classes of multisecant methods for nonlinear
+        acceleration.
+        P. P. Pratapa, P. Suryanarayana and J. E. Pask (2016), Anderson acceleration of
+        the Jacobi iterative method: an efficient alternative to Krylov methods for
+        large, sparse linear systems (the plain steps in between).
+        J. Zhang, B. O'Donoghue and S. Boyd (2020), Globally convergent type-I Anderson
+        acceleration for nonsmooth fixed-point iterations.
     """
 
-    memory: int = eqx.field(static=True, default=5)
+    memory: int = eqx.field(static=True, default=10)
     mixing: float | Scalar = 1.0
     regularisation: float | Scalar | None = None
     safeguard: float | Scalar = 1e3
+    period: int = eqx.field(static=True, default=2)
+    kind: Literal["II", "I"] = eqx.field(static=True, default="II")
 
     def __check_init__(self):
+        if self.kind not in ("I", "II"):
+            raise ValueError(
+                f'Anderson: `kind` must be "I" or "II", got {self.kind!r}.'
+            )
         check_positive_int("Anderson", "memory", self.memory)
+        check_positive_int("Anderson", "period", self.period)
         check_between("Anderson", "mixing", self.mixing, 0)
         check_between("Anderson", "safeguard", self.safeguard, 1)
         if self.regularisation is not None:
@@ -84,13 +115,15 @@ class Anderson(AbstractIteration):
         memory = max(1, min(self.memory, _tree.real_size(z)))
         history = jtu.tree_map(lambda x: jnp.zeros((memory, *x.shape), x.dtype), z)
         dtype = _tree.norm_dtype(z)
+        length = jnp.zeros((memory,), dtype)
         return _State(
             count=jnp.zeros((), jnp.int32),
             fz=zeros,
             residual=zeros,
-            fz_differences=history,
             residual_differences=history,
+            point_differences=history,
             gram=jnp.zeros((memory, memory), dtype),
+            lengths=(length,) if self.kind == "II" else (length, length),
             best=jnp.full((), jnp.inf, dtype),
         )
 
@@ -111,53 +144,86 @@ class Anderson(AbstractIteration):
         count = jnp.maximum(state.count, 0)
         slot = jax.lax.rem(count + (memory - 1), jnp.full_like(count, memory))
 
-        def push(history, new, old):
-            return jax.lax.dynamic_update_index_in_dim(history, new - old, slot, 0)
+        def push(history, new):
+            return jax.lax.dynamic_update_index_in_dim(history, new, slot, 0)
 
-        fz_differences = jtu.tree_map(push, state.fz_differences, fz, state.fz)
-        newest = _tree.subtract(residual, state.residual)
-        residual_differences = jtu.tree_map(
-            lambda history, new: jax.lax.dynamic_update_index_in_dim(
-                history, new, slot, 0
-            ),
-            state.residual_differences,
-            newest,
-        )
-        # Both products in one pass over the history, which is most of a step's cost.
-        products = _tree.stacked_inner_products(
-            residual_differences, (newest, residual)
-        )
-        row, target = products[:, 0], products[:, 1]
+        r_new = _tree.subtract(residual, state.residual)
+        x_new = _tree.subtract(fz, state.fz)
+        if self.kind == "I":
+            x_new = _tree.subtract(x_new, r_new)
+        r_history = jtu.tree_map(push, state.residual_differences, r_new)
+        x_history = jtu.tree_map(push, state.point_differences, x_new)
         here = jnp.arange(memory, dtype=slot.dtype) == slot
-        gram = jnp.where(here[None, :], row[:, None], state.gram)
+        if self.kind == "II":
+            row = column = _tree.stacked_inner_products(r_history, (r_new,))[:, 0]
+            new_lengths = (row,)
+        else:
+            column = -_tree.stacked_inner_products(x_history, (r_new,))[:, 0]
+            products = _tree.stacked_inner_products(r_history, (x_new, r_new))
+            row, r_squares = -products[:, 0], products[:, 1]
+            x_square = _tree.inner_product(x_new, x_new)
+            new_lengths = (r_squares, jnp.broadcast_to(x_square, (memory,)))
+        gram = jnp.where(here[None, :], column[:, None], state.gram)
         gram = jnp.where(here[:, None], row[None, :], gram)
-        # A difference of residuals that is all rounding would ask for a huge weight.
-        noise = rounding_of(fz)
-        used = jnp.arange(memory, dtype=count.dtype) < count
-        used = used & (jnp.diagonal(gram) > noise**2)
-        gamma = _solve_scaled(gram, target, used, count, self._ridge(gram.dtype))
-
-        def combine(f, r, f_differences, r_differences):
-            differences = f_differences
-            if not _is_one(self.mixing):
-                loss = 1 - _tree.scale_like(self.mixing, f)
-                f = f - loss * r
-                differences = differences - loss * r_differences
-            return f - jnp.tensordot(gamma.astype(f.dtype), differences, axes=1)
-
-        z_next = jtu.tree_map(
-            combine, fz, residual, fz_differences, residual_differences
+        lengths = tuple(
+            jnp.where(here, new, old)
+            for new, old in zip(new_lengths, state.lengths, strict=True)
         )
+
+        def plain():
+            if _is_one(self.mixing):
+                return fz
+            return jtu.tree_map(lambda f, r: f - r + self._mixed(r), fz, residual)
+
+        def extrapolate():
+            # A difference of residuals that is all rounding asks for a huge weight.
+            noise = rounding_of(fz)
+            used = jnp.arange(memory, dtype=count.dtype) < count
+            used = used & (lengths[0] > noise**2)
+            ridge = self._ridge(gram.dtype)
+            if self.kind == "II":
+                target = _tree.stacked_inner_products(r_history, (residual,))[:, 0]
+                gamma = _solve_scaled(gram, target, used, lengths[0], count, ridge)
+            else:
+                target = -_tree.stacked_inner_products(x_history, (residual,))[:, 0]
+                used = used & (lengths[1] > 0)
+                gamma = _solve_pivoted(gram, target, used, lengths, count, ridge)
+
+            def combine(f, r, x_differences, r_differences):
+                # z + mixing r, and the same of the differences.
+                z_like, differences = f, x_differences
+                if self.kind == "I":
+                    differences = differences + self._mixed(r_differences)
+                elif not _is_one(self.mixing):
+                    extra = self._mixed(r_differences) - r_differences
+                    differences = differences + extra
+                if not _is_one(self.mixing):
+                    z_like = f - r + self._mixed(r)
+                correction = jnp.tensordot(gamma.astype(f.dtype), differences, axes=1)
+                return z_like - correction
+
+            return jtu.tree_map(combine, fz, residual, x_history, r_history)
+
+        if self.period == 1:
+            z_next = extrapolate()
+        else:
+            period = jnp.full_like(count, self.period)
+            due = jax.lax.rem(count + 1, period) == 0
+            z_next = jax.lax.cond(due, extrapolate, plain)
         z_next = _tree.where(rejected, state.fz, z_next)
         return z_next, _State(
             count=jnp.where(rejected, _RETREATED, count + 1),
             fz=fz,
             residual=residual,
-            fz_differences=fz_differences,
-            residual_differences=residual_differences,
+            residual_differences=r_history,
+            point_differences=x_history,
             gram=gram,
+            lengths=lengths,
             best=jnp.where(rejected, jnp.inf, jnp.minimum(size, state.best)),
         )
+
+    def _mixed(self, x: Array) -> Array:
+        return x if _is_one(self.mixing) else _tree.scale_like(self.mixing, x) * x
 
     def _ridge(self, dtype: Any) -> Any:
         if self.regularisation is None:
@@ -169,17 +235,26 @@ def _is_one(x: Any) -> bool:
     return isinstance(x, int | float) and x == 1
 
 
-def _solve_scaled(gram, target, used, count, ridge):
+def _scaled(gram, target, used, row_squares, column_squares):
+    """The system with rows and columns of length 1; what is not used is cut out."""
+    memory = gram.shape[0]
+    rows = jnp.where(used, 1 / jnp.sqrt(jnp.where(used, row_squares, 1)), 0)
+    columns = jnp.where(used, 1 / jnp.sqrt(jnp.where(used, column_squares, 1)), 0)
+    unused = jnp.eye(memory, dtype=bool) & ~used[:, None]
+    matrix = jnp.where(unused, 1, gram * rows[:, None] * columns[None, :])
+    return matrix, target * rows, columns
+
+
+def _solve_scaled(gram, target, used, squares, count, ridge):
     """(D G D + ridge I) w = D target, gamma = D w, with D the inverse column norms.
 
     Columns that are not used get no weight; none from `count` on are.
     """
+    matrix, target, scale = _scaled(gram, target, used, squares, squares)
     memory = gram.shape[0]
-    diagonal = jnp.where(used, jnp.diagonal(gram), 1)
-    scale = jnp.where(used, 1 / jnp.sqrt(diagonal), 0)
     identity = jnp.eye(memory, dtype=bool)
-    matrix = jnp.where(identity, 1 + ridge, gram * scale[:, None] * scale[None, :])
-    system = jnp.concatenate([matrix, (target * scale)[:, None]], axis=1)
+    matrix = jnp.where(identity, 1 + ridge, matrix)
+    system = jnp.concatenate([matrix, target[:, None]], axis=1)
 
     def eliminate(j, system):
         # Gauss-Jordan without exchange is stable for a positive definite matrix; the
@@ -194,3 +269,43 @@ def _solve_scaled(gram, target, used, count, ridge):
     # would take it longer than all the rest of a solve.
     system = jax.lax.fori_loop(0, jnp.minimum(count, memory), eliminate, system)
     return system[:, -1] * scale
+
+
+def _solve_pivoted(gram, target, used, lengths, count, ridge):
+    """The same for type I, whose matrix is neither symmetric nor definite.
+
+    Gauss-Jordan elimination with the largest pivot of each column.
+    """
+    matrix, target, scale = _scaled(gram, target, used, lengths[1], lengths[0])
+    memory = gram.shape[0]
+    identity = jnp.eye(memory, dtype=bool)
+    matrix = jnp.where(identity, matrix + ridge, matrix)
+    system = jnp.concatenate([matrix, target[:, None]], axis=1)
+    live = jnp.arange(memory, dtype=count.dtype) < count
+
+    def eliminate(j, carry):
+        system, solution, free = carry
+        column = jax.lax.dynamic_index_in_dim(system, j, 1, keepdims=False)
+        size = jnp.where(free, jnp.abs(column), -1)
+        chosen = jnp.argmax(size)
+        row = jax.lax.dynamic_index_in_dim(system, chosen, 0, keepdims=False)
+        pivot = row[j]
+        # A direction in which nothing is known gets no weight.
+        usable = jnp.abs(pivot) > ridge
+        row = jnp.where(usable, row / jnp.where(usable, pivot, 1), 0)
+        this = jnp.arange(memory, dtype=chosen.dtype) == chosen
+        rest = system - column[:, None] * row[None, :]
+        system = jnp.where(this[:, None] & usable, row[None, :], rest)
+        here = jnp.arange(memory, dtype=jnp.int32) == j
+        solution = jnp.where(
+            here, jnp.where(usable, chosen.astype(jnp.int32), memory), solution
+        )
+        return system, solution, free & ~(this & usable)
+
+    places = jnp.full((memory,), memory, jnp.int32)
+    system, places, _ = jax.lax.fori_loop(
+        0, jnp.minimum(count, memory), eliminate, (system, places, live)
+    )
+    solved = places < memory
+    weights = jnp.where(solved, system[jnp.minimum(places, memory - 1), -1], 0)
+    return weights * scale

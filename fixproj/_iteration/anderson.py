@@ -75,7 +75,8 @@ class Anderson(AbstractIteration):
 
     Raises:
         ValueError: if `memory` or `period` is not an integer >= 1, `kind` is neither
-            "I" nor "II", or a concrete `mixing`, `regularisation` or `safeguard` is out of range.
+            "I" nor "II", or a concrete `mixing`, `regularisation` or `safeguard` is
+            out of range.
 
     References:
         D. G. Anderson (1965), Iterative procedures for nonlinear integral equations.

@@ -2,7 +2,7 @@
 
     python -m benchmarks.fixed_point [--quick] [--problems a b] [--dtype float32]
 
-`--quick` takes 11 of the problems, 3 rounds of timing and a short limit for SciPy.
+`--quick` takes 13 of the problems, 3 rounds of timing and a short limit for SciPy.
 
 Every solver runs in this process, in turns with the others, to the same 2-norm of
 f(y) - y. All are compiled once with `jax.jit` and timed after that; the column "Picard,
@@ -39,13 +39,14 @@ from tests.fixed_point_problems import PROBLEMS, by_name
 ITERATIONS: Mapping[str, fp.AbstractIteration] = {
     "Picard": fp.Picard(),
     "Anderson": fp.Anderson(),
-    "Anderson m=10": fp.Anderson(memory=10),
+    "Anderson m=5, every step": fp.Anderson(memory=5, period=1),
+    "Anderson I": fp.Anderson(kind="I", period=3),
     "ACX": fp.ACX(),
     "Squarem": fp.Squarem(),
     "Broyden": fp.Broyden(),
 }
 # Those that stand for the library where a peer is given its best of three settings.
-BEST_OF = ("Anderson", "Anderson m=10", "ACX")
+BEST_OF = ("Anderson", "Anderson I", "ACX")
 # What a short run makes do with: half of them are slow for plain iteration.
 QUICK = [
     "hasselblad",
@@ -57,6 +58,8 @@ QUICK = [
     "power",
     "simple_vector",
     "perceptron",
+    "linear",
+    "higham",
     "nlsolve_exponential",
     "lasso_douglas_rachford",
 ]
@@ -128,7 +131,7 @@ def summary(records: Sequence[Record]) -> str:
 
     chosen: dict[str, Callable[[str], Record]] = {
         "Anderson": lambda p: by_key[p, "Anderson"],
-        "Anderson m=10": lambda p: by_key[p, "Anderson m=10"],
+        "Anderson I": lambda p: by_key[p, "Anderson I"],
         "ACX": lambda p: by_key[p, "ACX"],
         "best of these three": best,
     }
@@ -197,7 +200,6 @@ def _fixed_steps(fn, y0, args, iteration, steps: int):
             iteration=iteration,
             rtol=0.0,
             atol=0.0,
-            norm=fp.two_norm,
             max_steps=steps,
             throw=False,
         )
@@ -212,6 +214,7 @@ def step_cost(dtype: str, rounds: int, steps: int = 2000) -> str:
         "Picard": (fp.Picard(), 1.2),
         "ACX": (fp.ACX(), 1.5),
         "Anderson m=5": (fp.Anderson(memory=5), 3.0),
+        "Anderson": (fp.Anderson(), None),
     }
     rows = []
     for problem in ("bratu", "electric_jacobi"):
@@ -245,7 +248,7 @@ def step_cost(dtype: str, rounds: int, steps: int = 2000) -> str:
                     micro["f"],
                     micro[name],
                     ratio[name],
-                    f"<= {aim}",
+                    aim and f"<= {aim}",
                 ]
             )
         total = micro["f"] + micro["passes"]

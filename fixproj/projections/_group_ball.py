@@ -1,4 +1,4 @@
-"""Ball of the l1/l2 mixed norm: {x : sum_g |x_g| <= r}, with x_g the entries of group g.
+"""Ball of the l1/l2 mixed norm: {x : sum_g |x_g| <= r}, x_g the entries of group g.
 
 P(x)_g = x_g max(|x_g| - t, 0) / |x_g|: the norms of the groups are projected onto the
 l1 ball, and each group keeps its direction.

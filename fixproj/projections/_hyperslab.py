@@ -1,5 +1,6 @@
-"""Hyperslab: {x : l <= <a, x> <= u}; P(x) = x - (<a, x> - clip(<a, x>, l, u)) a / |a|^2.
+"""Hyperslab: {x : l <= <a, x> <= u}.
 
+P(x) = x - (<a, x> - clip(<a, x>, l, u)) a / |a|^2.
 Written with the unit normal a / |a|, so that |a|^2 cannot overflow.
 """
 
@@ -77,13 +78,19 @@ class Hyperslab(AbstractSet):
         """
         x = as_floating(x, "x")
         unit, inner, length = measure_along(self.a, x, self.axis)
-        lower = self.lower.astype(inner.dtype) / length
-        upper = self.upper.astype(inner.dtype) / length
+        lower = _scale(self.lower.astype(inner.dtype), length)
+        upper = _scale(self.upper.astype(inner.dtype), length)
         above, below = inner >= upper, inner <= lower
         # An infinite bound takes part neither here nor in the derivative.
         bound = jnp.where(above, upper, jnp.where(below, lower, 0))
         nearest = (x.astype(inner.dtype) - (inner - bound) * unit).astype(x.dtype)
         return jnp.where(above | below, nearest, x)
+
+
+def _scale(bound, length):
+    # The derivative of an infinite quotient would be NaN.
+    infinite = jnp.isinf(bound)
+    return jnp.where(infinite, bound, jnp.where(infinite, 0, bound) / length)
 
 
 def _leaves_a_point(a, lower, upper):

@@ -1,4 +1,4 @@
-"""l1 ball: {x : sum |x_i| <= r}; inside P(x) = x, outside P(x) = sign(x) max(|x| - t, 0).
+"""l1 ball: {x : sum |x_i| <= r}; outside, P(x) = sign(x) max(|x| - t, 0).
 
 Outside, |P(x)| is the projection of |x| onto the simplex of the same radius: J. Duchi,
 S. Shalev-Shwartz, Y. Singer, T. Chandra, "Efficient projections onto the l1-ball for

@@ -1,6 +1,7 @@
-"""l1 sphere: {x : sum |x_i| = r}; P(x) = s y, with y the projection of |x| onto the
-simplex of radius r and s the signs of x, +1 for zero: where signs are free, a nearest
-point has the signs of x.
+"""l1 sphere: {x : sum |x_i| = r}; P(x) = s y, with s the signs of x (+1 for zero).
+
+y is the projection of |x| onto the simplex of radius r: a nearest point has the signs
+of x.
 """
 
 import equinox as eqx

@@ -20,6 +20,8 @@ class Case:
     slow: bool = False
     # A solver of conic programs finds the value to more digits than the point.
     oracle_tolerance: float = 1e-6
+    # Whether halfway to the point nearest to zero a derivative exists.
+    has_inside: bool = False
     # Whether every parameter is a leaf of that name.
     has_leaves: bool = True
 

@@ -37,6 +37,7 @@ CASES = [
         proj.Halfspace,
         lambda x, a, b: [a @ x <= b],
         {"a": array(1.0, -2.0, 0.5, 3.0), "b": np.array(-0.7)},
+        has_inside=True,
     ),
     Case(
         "affine",
@@ -65,12 +66,14 @@ CASES = [
         proj.L2Ball,
         lambda x, radius: [cp.norm(x) <= radius],
         {"radius": np.array(0.8)},
+        has_inside=True,
     ),
     Case(
         "l2_ball_center",
         proj.L2Ball,
         lambda x, radius, center: [cp.norm(x - center) <= radius],
         {"radius": np.array(0.8), "center": INNER},
+        has_inside=True,
     ),
 ]
 

@@ -27,7 +27,9 @@ from jaxtyping import Array, Float
 from fixproj.projections._simplex import project_to_simplex
 
 
-_MOST_STEPS = 100
+_MOST_STEPS = 200
+# The largest error need not fall at every step.
+_MOST_STALLED = 20
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -73,7 +75,7 @@ def couple(
 
     def unfinished(state):
         *_, error, count, stalled = state
-        return (error > tolerance) & (count < _MOST_STEPS) & (stalled < 5)
+        return (error > tolerance) & (count < _MOST_STEPS) & (stalled < _MOST_STALLED)
 
     def step(state):
         g, x, best_g, best, count, stalled = state
@@ -84,8 +86,9 @@ def couple(
         ridge = jnp.minimum(1e-3, error / jnp.where(scale == 0, 1, scale))
         weights = _weights(entropic, x)
         diagonal = jnp.sum(weights, 0)
-        floor = jnp.max(diagonal) * eps
-        damping = ridge * jnp.maximum(diagonal, floor) + floor
+        # A column without support has no curvature yet; the others tell what it will be.
+        damping = ridge * jnp.maximum(diagonal, jnp.mean(diagonal))
+        damping = damping + eps * jnp.max(diagonal)
 
         def damped(v):
             return schur(v) + damping * v
@@ -102,7 +105,7 @@ def couple(
             # The objective is convex: as long as it does not rise much at the end of
             # the step it has fallen along it. No values are compared, whose
             # differences would be lost to rounding.
-            return (along > -0.5 * descent) & (tries < 30)
+            return (along > -0.1 * descent) & (tries < 30)
 
         def shorten(trial):
             length, _, along, tries = trial

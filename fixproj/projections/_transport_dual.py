@@ -86,7 +86,7 @@ def couple(
         ridge = jnp.minimum(1e-3, error / jnp.where(scale == 0, 1, scale))
         weights = _weights(entropic, x)
         diagonal = jnp.sum(weights, 0)
-        # A column without support has no curvature yet; the others tell what it will be.
+        # A column without support has no curvature yet: take that of the others.
         damping = ridge * jnp.maximum(diagonal, jnp.mean(diagonal))
         damping = damping + eps * jnp.max(diagonal)
 

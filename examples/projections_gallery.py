@@ -2,8 +2,8 @@
 
     python examples/projections_gallery.py [file]
 
-Points of a coarse grid are drawn with the way to their nearest point; the boundary shows
-where a dense ring of far points goes.
+Points of a coarse grid are drawn with the way to their nearest point, over the nearest
+points of a fine grid, which show the set.
 """
 
 import pathlib

@@ -1,4 +1,4 @@
-"""Sparse vectors: {x : at most k entries are not zero}; P(x) keeps the largest |x_i|."""
+"""Sparse vectors: {x : at most k entries are not zero}; P(x) keeps the k largest."""
 
 import equinox as eqx
 import jax.numpy as jnp

@@ -53,7 +53,8 @@ class TransportPolytope(AbstractSet):
             x: the point or points, of shape (m, n) in the last two axes.
 
         Returns:
-            An array of the shape and dtype of `x`. A point with a NaN gives NaNs.
+            An array of the shape and dtype of `x`. A point with a NaN gives NaNs, and
+            so does one for which the method did not converge.
 
         Raises:
             TypeError: if `x` is not real and floating.
@@ -86,7 +87,8 @@ class BirkhoffPolytope(AbstractSet):
             x: the point or points, square in the last two axes.
 
         Returns:
-            An array of the shape and dtype of `x`. A point with a NaN gives NaNs.
+            An array of the shape and dtype of `x`. A point with a NaN gives NaNs, and
+            so does one for which the method did not converge.
 
         Raises:
             TypeError: if `x` is not real and floating.

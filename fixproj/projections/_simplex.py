@@ -79,11 +79,12 @@ class Simplex(AbstractSet):
             )
         dtype = computing_dtype(x)
         radius = per_point("radius", self.radius.astype(dtype), x, axis)
-        return _project(axis, x.astype(dtype), radius).astype(x.dtype)
+        return project_to_simplex(axis, x.astype(dtype), radius).astype(x.dtype)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _project(axis, x, radius):
+@partial(jax.jit, static_argnums=0)
+def project_to_simplex(axis, x, radius):
     # Relative to the largest entry the threshold lies in [-radius, 0): offsets cancel
     # exactly, and what is clipped is outside the support.
     largest = jnp.max(x, axis, keepdims=True)
@@ -125,11 +126,11 @@ def _newton_step(axis, x, radius, threshold):
     return (total - radius) / jnp.maximum(count, 1).astype(x.dtype), count
 
 
-@_project.defjvp
+@project_to_simplex.defjvp
 def _project_jvp(axis, primals, tangents):
     x, radius = primals
     dx, dradius = tangents
-    y = _project(axis, x, radius)
+    y = project_to_simplex(axis, x, radius)
     # The set {0} has no face; as the radius grows from 0, the largest entries gain.
     is_zero = radius == 0
     face = jnp.where(is_zero, x == jnp.max(x, axis, keepdims=True), y > 0)

@@ -1,35 +1,13 @@
 """The sets that the shared tests run over."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-
 import cvxpy as cp
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from case import Case, array
+from vector_cases import VECTOR_CASES
 
 from fixproj import projections as proj
-
-
-@dataclass
-class Case:
-    """A set in R^4, and the same set in the words of cvxpy."""
-
-    name: str
-    build: Callable[..., proj.AbstractSet]
-    constraints: Callable[..., list]
-    parameters: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def set(self):
-        return self.build(**self.parameters)
-
-    @property
-    def is_elementwise(self):
-        return self.set().axis is None
-
-
-def array(*values):
-    return np.array(values)
 
 
 ROWS = array([1.0, 2.0, -1.0, 0.5], [0.3, -1.0, 2.0, 1.0])
@@ -59,6 +37,7 @@ CASES = [
         proj.Halfspace,
         lambda x, a, b: [a @ x <= b],
         {"a": array(1.0, -2.0, 0.5, 3.0), "b": np.array(-0.7)},
+        has_inside=True,
     ),
     Case(
         "affine",
@@ -74,6 +53,7 @@ CASES = [
         ),
         lambda x, A, inner: [A @ x == inner],
         {"A": ROWS, "inner": array(1.0, -0.5)},
+        has_leaves=False,
     ),
     Case(
         "simplex",
@@ -86,13 +66,32 @@ CASES = [
         proj.L2Ball,
         lambda x, radius: [cp.norm(x) <= radius],
         {"radius": np.array(0.8)},
+        has_inside=True,
     ),
     Case(
         "l2_ball_center",
         proj.L2Ball,
         lambda x, radius, center: [cp.norm(x - center) <= radius],
         {"radius": np.array(0.8), "center": INNER},
+        has_inside=True,
     ),
 ]
 
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+CASES += VECTOR_CASES
+
+
+def _parameters(mark_slow):
+    return [
+        pytest.param(
+            case,
+            id=case.name,
+            marks=[pytest.mark.slow] if mark_slow and case.slow else [],
+        )
+        for case in CASES
+    ]
+
+
+every_case = pytest.mark.parametrize("case", _parameters(mark_slow=True))
+# For tests that cost little.
+every_case_quickly = pytest.mark.parametrize("case", _parameters(mark_slow=False))

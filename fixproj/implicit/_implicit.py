@@ -76,5 +76,16 @@ def _at_fixed_point_jvp(primals, tangents):
     _, jacobian = jax.linearize(
         lambda flat: _tree.ravel_real(apply(unravel_z(flat)))[0], flat_z
     )
-    dz = _linear.solve(lambda v: v - jacobian(v), b, tolerances, linear_solver, throw)
+    frozen, start, parameters = _tree.stop_gradient((constant, z, varied))
+
+    def moves(u):
+        # The norm of (dT/dtheta)^T u, over the parameters that are differentiated.
+        _, pull = jax.vjp(
+            lambda p: _tree.ravel_real(eqx.combine(p, frozen)(start))[0], parameters
+        )
+        return _tree.two_norm(pull(u)[0]).astype(u.dtype)
+
+    dz = _linear.solve(
+        lambda v: v - jacobian(v), b, tolerances, linear_solver, throw, moves
+    )
     return z, unravel(dz)

@@ -56,9 +56,9 @@ def custom_fixed_point(
         has_aux: whether the solver returns a pair `(y, aux)`. `aux` is handed on,
             without a derivative.
         on_host: whether the solver is a NumPy function. It is then called through
-            `jax.pure_callback`, with NumPy arrays (a PRNG key as its key data) and under
-            `jax.vmap` one lane at a time, and has to return the structure and shapes of
-            `y0`; its answer is cast to the dtypes of `y0`. Not with `has_aux`. Without
+            `jax.pure_callback`, with NumPy arrays (a PRNG key as its key data), under
+            `jax.vmap` one lane at a time, and has to return the structure and shapes
+            of `y0`; its answer is cast to the dtypes of `y0`. Not with `has_aux`. Without
             it, a NumPy solver works as long as nothing is traced by `jax.jit` or
             `jax.vmap`.
 
@@ -136,10 +136,9 @@ def custom_root(
         >>> @fp.implicit.custom_root(lambda y, a: y**3 - a, on_host=True)
         ... def cube_root(y0, a):
         ...     return np.cbrt(a)
-        >>> print(f"{jax.grad(cube_root, argnums=1)(1.0, 8.0):.4f}")
-        0.0833
-        >>> print(f"{jax.grad(jax.grad(cube_root, argnums=1), argnums=1)(1.0, 8.0):.4f}")
-        -0.0069
+        >>> slope = jax.grad(cube_root, argnums=1)
+        >>> print(f"{slope(1.0, 8.0):.4f} {jax.grad(slope, argnums=1)(1.0, 8.0):.4f}")
+        0.0833 -0.0069
     """
     return _decorator("custom_root", fn, adjoint, rtol, atol, has_aux, on_host)
 

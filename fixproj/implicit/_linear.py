@@ -2,8 +2,9 @@ r"""Linear systems A x = b, A = I - J, where J is known by its products with vec
 
 Which way is taken depends on the number n of real unknowns:
 
-    n <= 256            A is formed and factorised
-    256 < n <= 2048     a Krylov iteration of at most 100 products, then as above
+    n <= 16             A is formed and factorised
+    16 < n <= 256       the plain iteration, if n / 3 steps will do, else as above
+    256 < n <= 2048     a Krylov iteration, if n / 3 products will do, else as above
     2048 < n            a Krylov iteration
 
 A system that resists is solved in the least-squares sense of smallest norm, x = A^+ b,
@@ -30,9 +31,9 @@ from . import _krylov
 
 
 Vector = Float[Array, " n"]
+DIRECT_LIMIT = 16
 DENSE_LIMIT = 256
 FACTORISED_LIMIT = 2048
-_PRODUCTS_BEFORE_FACTORISING = 100
 _MAX_PRODUCTS = 10_000
 # Columns of a matrix that are found at once; bounds the memory a map needs for it.
 _COLUMNS = 256
@@ -75,16 +76,21 @@ def solve(
 
 
 def _by_size(matvec, b, tolerances) -> tuple[Vector, Bool[Array, ""]]:
+    factorised = ft.partial(_factorised, matvec, b)
+    if b.size <= DIRECT_LIMIT:
+        return factorised()
+    rtol = _tree.scale_like(tolerances.rtol, b)
+    rtol = jnp.minimum(rtol, _loop.default_rtol(b)).astype(b.dtype)
+    # What forming and factorising A costs, in products.
+    most = b.size // 3
     if b.size <= DENSE_LIMIT:
-        return _factorised(matvec, b)
-    # As accurate as the solve, and more where that costs little.
-    dtype_rtol = _loop.default_rtol(b)
-    rtol = jnp.minimum(_tree.scale_like(tolerances.rtol, b), dtype_rtol) / 10
-    rtol = jnp.maximum(rtol, 4 * float(jnp.finfo(b.dtype).eps)).astype(b.dtype)
+        return _or_else(*_krylov.solve_plainly(matvec, b, rtol, most), factorised)
+    # What one tolerance leaves of the residual can be many of the solution's.
+    rtol = jnp.maximum(rtol / 10, 4 * float(jnp.finfo(b.dtype).eps))
     if b.size <= FACTORISED_LIMIT:
-        x, solved = _krylov.solve(matvec, b, rtol, _PRODUCTS_BEFORE_FACTORISING)
-        return _or_else(x, solved, ft.partial(_factorised, matvec, b))
-    return _krylov.solve(matvec, b, rtol, _MAX_PRODUCTS)
+        found = _krylov.solve(matvec, b, rtol, most, _MAX_PRODUCTS)
+        return _or_else(*found, factorised)
+    return _krylov.solve(matvec, b, rtol, _MAX_PRODUCTS, _MAX_PRODUCTS)
 
 
 def _or_else(x, solved, retry) -> tuple[Vector, Bool[Array, ""]]:

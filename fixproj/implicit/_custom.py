@@ -58,9 +58,9 @@ def custom_fixed_point(
         on_host: whether the solver is a NumPy function. It is then called through
             `jax.pure_callback`, with NumPy arrays (a PRNG key as its key data), under
             `jax.vmap` one lane at a time, and has to return the structure and shapes
-            of `y0`; its answer is cast to the dtypes of `y0`. Not with `has_aux`. Without
-            it, a NumPy solver works as long as nothing is traced by `jax.jit` or
-            `jax.vmap`.
+            of `y0`; its answer is cast to the dtypes of `y0`. Not with `has_aux`.
+            Without it, a NumPy solver works as long as nothing is traced by `jax.jit`
+            or `jax.vmap`.
 
     Returns:
         The decorator.

@@ -53,7 +53,7 @@ def test_solves_and_transposed_solves(n):
         x, w = both(jnp.asarray(jacobians))
         for i, (name, j) in enumerate(_jacobians(n).items()):
             inverse = np.linalg.inv(np.eye(n) - j)
-            atol = np.linalg.norm(inverse, 2) * 1e-10
+            atol = float(np.linalg.norm(inverse, 2)) * 1e-10
             np.testing.assert_allclose(x[i], inverse @ b, atol=atol, err_msg=name)
             np.testing.assert_allclose(w[i], c @ inverse, atol=atol, err_msg=name)
 

@@ -17,7 +17,7 @@ from ._map import AbstractMethod
 from ._method import Direct, DouglasRachford
 from ._problem import Feasibility, FixedPoint, Root
 from ._solution import RESULTS, Solution
-from .implicit import AbstractAdjoint, Implicit
+from .implicit._as_adjoint import as_adjoint
 
 
 def solve(
@@ -29,7 +29,7 @@ def solve(
     atol: float | Scalar | None = None,
     max_steps: int = 10_000,
     norm: Callable[[PyTree], Scalar] = _tree.max_norm,
-    adjoint: AbstractAdjoint | None = None,
+    adjoint: optx.AbstractAdjoint | None = None,
     state: PyTree | None = None,
     throw: bool = True,
     history: bool = False,
@@ -58,7 +58,9 @@ def solve(
         norm: from a pytree to a real scalar: [`fixproj.max_norm`][],
             [`fixproj.rms_norm`][], [`fixproj.two_norm`][] or your own.
         adjoint: how derivatives go through the solution; None is
-            [`fixproj.implicit.Implicit`][], which supports every mode.
+            [`fixproj.implicit.Implicit`][], which supports every mode. An adjoint of
+            optimistix is taken too: `ImplicitAdjoint` as it is, and
+            `RecursiveCheckpointAdjoint` as [`fixproj.implicit.Unroll`][].
         state: the `Solution.state` of an earlier call with the same problem structure,
             method and iteration: goes on exactly where that one stopped. `y0` is then
             not used.
@@ -98,7 +100,7 @@ def solve(
             (rtol, atol, norm),
             # As an array it is not compiled in, so that it can change freely.
             np.asarray(max_steps, np.int32) if is_ours else max_steps,
-            Implicit() if adjoint is None else adjoint,
+            as_adjoint(adjoint),
             state,
             throw,
             max_steps if history else None,
@@ -232,10 +234,11 @@ def _check_arguments(problem, method, iteration, rtol, atol, adjoint, norm) -> N
             "solve: `iteration` must be an iteration such as fixproj.Anderson(), or an "
             f"optimistix fixed-point or root solver, got {iteration!r}."
         )
-    if adjoint is not None and not isinstance(adjoint, AbstractAdjoint):
+    if adjoint is not None and not isinstance(adjoint, optx.AbstractAdjoint):
         raise TypeError(
             "solve: `adjoint` must be a member of fixproj.implicit such as "
-            f"fixproj.implicit.TwoPhase(), got {adjoint!r}."
+            "fixproj.implicit.TwoPhase(), or an adjoint of optimistix, got "
+            f"{adjoint!r}."
         )
     if not callable(norm):
         raise TypeError(f"solve: `norm` must be a function, got {norm!r}.")

@@ -7,7 +7,8 @@ The nearest point in the metric a (x - x0)^2 + c (y - y0)^2 minimises
 which may have several minima. As phi(x0) is known, the least one lies within
 sqrt(c / a) |f(x0) - y0| of x0. Three grids look for it there: even, and geometric
 around x0 and around 0, as features of f may be small and are mostly near 0. From the
-best point of each, Newton steps that only ever descend (and fall back to the Gauss-Newton matrix
+best point of each, Newton steps that only ever descend (and fall back to the
+Gauss-Newton matrix
 where phi bends down) go to the minimum, and the least of the three is taken.
 """
 

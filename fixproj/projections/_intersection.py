@@ -5,7 +5,8 @@ With one correction p_i per set, a cycle starts from x = x0 - sum p and does for
     u = x + p_i,   x = P_i(u),   p_i = u - x.
 
 It maps the corrections to corrections; at a fixed point x0 - sum p is the nearest
-point, as p_i is normal to C_i there. J. P. Boyle and R. L. Dykstra, "A method for finding
+point, as p_i is normal to C_i there. J. P.
+Boyle and R. L. Dykstra, "A method for finding
 projections onto the intersection of convex sets in Hilbert spaces" (1986); the cycle is
 coordinate ascent on the dual, so it may be extrapolated like any fixed point.
 """

@@ -10,8 +10,8 @@ and their sum and difference s = x + w, d = x - w, stationarity reads
 The left side increases from -inf to inf on (-1, 1), so the multiplier mu there is
 unique; it gives the nearest point: V. Elser, "Learning without loss" (2021), section
 3.1. If S = 0 the sum vanishes for every mu < 1, and what is missing is a vector of
-known length in any direction. The unknown is the logarithm of the distance to the
-nearer pole.
+known length in any direction. The unknown is the distance u to the nearer pole, and
+the equation is multiplied by u^2.
 """
 
 import equinox as eqx
@@ -136,24 +136,21 @@ def _distance_to_pole(near, far, target, bend):
     def rest(u):
         return target + far / (2 - u) ** 2 - bend * (1 - u)
 
-    def function(v):
-        # In logarithms nearly linear; where the rest is not positive u is too small.
-        height = rest(jnp.exp(v))
-        usable = height > 0
-        value = 2 * v + jnp.log(jnp.where(usable, height, 1) / positive)
-        return jnp.where(usable, value, -jnp.inf)
+    def function(u):
+        return u * u * rest(u) - positive
 
     tiny = float(jnp.finfo(near.dtype).tiny)
     most = jnp.maximum(target + far, tiny)
-    least = 0.5 * jnp.minimum(jnp.log(positive) - jnp.log(most), 0)
+    least = jnp.sqrt(jnp.minimum(positive / most, 1))
     # The linear term alone keeps u from being smaller than this.
-    linear = 1 - jnp.maximum(most - near, 0) / jnp.maximum(bend, tiny)
-    least = jnp.maximum(least, jnp.log(jnp.maximum(linear, tiny)))
-    least = jnp.minimum(least, 0)
+    least = jnp.maximum(
+        least, 1 - jnp.maximum(most - near, 0) / jnp.maximum(bend, tiny)
+    )
+    least = jnp.clip(least, 0, 1)
     zero = jnp.zeros_like(near)
-    steps = 16 if near.dtype == jnp.float32 else 24
-    v = bracketed_root(function, least, zero, least, steps)
-    u = jnp.exp(with_derivative(function, v))
+    steps = 20 if near.dtype == jnp.float32 else 30
+    u = bracketed_root(function, least, zero + 1, least, steps)
+    u = with_derivative(function, u)
     # With nothing near the pole, u = 0 leaves a sum of that length to be had, or
     # u > 0 balances without any.
     height = rest(zero)

@@ -27,8 +27,8 @@ from fixproj.projections._set import AbstractSet
 from fixproj.projections._weights import check_weight
 
 
-_EVEN = np.linspace(-1, 1, 65)
-_GEOMETRIC = np.concatenate([-(1.5 ** -np.arange(40.0)), 1.5 ** -np.arange(40.0)])
+_EVEN = np.linspace(-1, 1, 513)
+_GEOMETRIC = np.concatenate([-(1.3 ** -np.arange(60.0)), 1.3 ** -np.arange(60.0)])
 
 
 class Elementwise(AbstractSet):

@@ -19,7 +19,13 @@ REGIMES = [
     (1.0, 1e4, 1.0),
     (100.0, 1.0, 100.0),
 ]
-every_regime = pytest.mark.parametrize("scale,a,c", REGIMES)
+every_regime = pytest.mark.parametrize(
+    "scale,a,c",
+    [
+        pytest.param(*regime, marks=() if k in (0, 3) else pytest.mark.slow)
+        for k, regime in enumerate(REGIMES)
+    ],
+)
 
 
 def _points(scale, n, count=1000):
@@ -43,7 +49,7 @@ def test_bilinear(scale, a, c):
         got = jax.jit(proj.Bilinear(a, 1.0, c).project)(point)
     new_x, new_w, new_y = map(np.asarray, got)
     np.testing.assert_allclose(
-        new_y, np.sum(new_x * new_w, -1), rtol=1e-12, atol=1e-300
+        new_y, np.sum(new_x * new_w, -1), rtol=1e-9, atol=1e-12 * scale**2
     )
 
     def cost(x1, w1):

@@ -134,7 +134,7 @@ def _solve(alpha, x, y, z):
 
     # Beyond, r or |z| - r is so small that its root is below rounding.
     reach = jnp.full_like(size, 36.0 if dtype == jnp.float32 else 76.0)
-    steps = 20 if dtype == jnp.float32 else 30
+    steps = 24 if dtype == jnp.float32 else 44
     v = bracketed_root(function, -reach, reach, jnp.zeros_like(size), steps)
     return v, function, parts
 

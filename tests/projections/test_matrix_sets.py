@@ -57,7 +57,9 @@ def test_derivatives(name):
         run = jax.jit(lambda x: build().project(x))
         step = 1e-6
         offsets = step * jnp.eye(9).reshape(9, 3, 3)
-        numeric = (jax.vmap(run)(x + offsets) - jax.vmap(run)(x - offsets)) / (2 * step)
+        numeric = (
+            jax.vmap(run)(x[None] + offsets) - jax.vmap(run)(x[None] - offsets)
+        ) / (2 * step)
         jacobian = jax.jit(jax.jacrev(run))(x)
         tol = 1e-6
         np.testing.assert_allclose(

@@ -190,10 +190,14 @@ def _nearest_jvp(primals, tangents):
     y = lax.stop_gradient(_solve(lax.stop_gradient(a)))
     values, u, mapped = _spectrum(a, y)
     moved = _derivative(values, u, mapped, da)
-    epsilon = float(jnp.finfo(a.dtype).eps)
-    dy = _newton_system(
-        values, u, mapped, -jnp.diagonal(moved), 4 * a.shape[0] + 20, 4 * epsilon
-    )
+    n = a.shape[0]
+
+    def product(h):
+        return jnp.diagonal(_derivative(values, u, mapped, jnp.diag(h)))
+
+    # Dense: a solve that JAX can transpose.
+    system = jax.vmap(product)(jnp.eye(n, dtype=a.dtype))
+    dy = -jnp.linalg.solve(system, jnp.diagonal(moved))
     change = moved + _derivative(values, u, mapped, jnp.diag(dy))
     change = hermitian(change)
     eye = jnp.eye(a.shape[0], dtype=bool)

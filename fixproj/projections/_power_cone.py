@@ -132,8 +132,11 @@ def _solve(alpha, x, y, z):
         r, _, new_x, new_y = parts(v)
         return jnp.log(r) - alpha * jnp.log(new_x) - (1 - alpha) * jnp.log(new_y)
 
-    # Beyond, r or |z| - r is so small that its root is below rounding.
-    reach = jnp.full_like(size, 36.0 if dtype == jnp.float32 else 76.0)
+    # Beyond, r or |z| - r is so small that its power is below rounding.
+    single = dtype == jnp.float32
+    reach = (36.0 if single else 76.0) / jnp.minimum(alpha, 1 - alpha)
+    reach = jnp.minimum(reach, 80.0 if single else 600.0)
+    reach = jnp.broadcast_to(reach, size.shape)
     steps = 24 if dtype == jnp.float32 else 44
     v = bracketed_root(function, -reach, reach, jnp.zeros_like(size), steps)
     return v, function, parts

@@ -12,7 +12,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float
+from jaxtyping import Array, ArrayLike, Bool, Float, Inexact
 
 
 def is_concrete(*values: object) -> bool:
@@ -37,6 +37,28 @@ def as_floating(value: ArrayLike, name: str) -> Float[Array, "..."]:
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(
             f"`{name}` must have a real floating dtype, but has {array.dtype}."
+        )
+    return array
+
+
+def as_inexact(value: ArrayLike, name: str) -> Inexact[Array, "..."]:
+    """Returns a point as an array, or says that it is not floating, real or complex.
+
+    Args:
+        value: an array, or whatever `jax.numpy.asarray` takes.
+        name: the argument's name, for the message.
+
+    Returns:
+        The array, of unchanged dtype.
+
+    Raises:
+        TypeError: if the dtype is neither real nor complex floating.
+    """
+    array = jnp.asarray(value)
+    if not jnp.issubdtype(array.dtype, jnp.inexact):
+        raise TypeError(
+            f"`{name}` must have a floating dtype, real or complex, but has "
+            f"{array.dtype}."
         )
     return array
 

@@ -117,6 +117,8 @@ def _norm(x, axis):
     norms = []
     for leaf in jax.tree.leaves(x):
         leaf = jnp.asarray(leaf)
+        if jnp.iscomplexobj(leaf):
+            leaf = jnp.abs(leaf)
         _, norm = direction_and_norm(leaf, axis)
         norms.append(
             jnp.squeeze(norm, tuple(range(leaf.ndim)) if axis is None else axis)

@@ -1,0 +1,152 @@
+"""Cones against cvxpy and extended precision; their derivatives; what cones satisfy."""
+
+import cone_oracles
+import cvxpy as cp
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from derivatives import check_derivatives
+
+from fixproj import projections as proj
+
+
+CONES = {
+    "second_order": (proj.SecondOrderCone, lambda y: [cp.norm(y[1:]) <= y[0]]),
+    "rotated": (
+        proj.RotatedSecondOrderCone,
+        lambda y: [cp.SOC(y[0] + y[1], cp.hstack([y[0] - y[1], np.sqrt(2) * y[2]]))],
+    ),
+    "exponential": (
+        proj.ExponentialCone,
+        lambda y: [cp.constraints.ExpCone(y[0], y[1], y[2])],
+    ),
+    "power": (
+        lambda axis=-1: proj.PowerCone(0.3, axis),
+        lambda y: [cp.constraints.PowCone3D(y[0], y[1], y[2], 0.3)],
+    ),
+}
+every_cone = pytest.mark.parametrize("name", CONES)
+
+
+def _eps():
+    return float(jnp.finfo(jnp.zeros(()).dtype).eps)
+
+
+@every_cone
+def test_moreau_decomposition_batches_and_kinks(name):
+    build, _ = CONES[name]
+    cone = build()
+    rng = np.random.default_rng(1)
+    signs = np.array(np.meshgrid(*[[-1.0, 0.0, 1.0]] * 3)).reshape(3, -1).T
+    x = jnp.asarray(np.concatenate([3 * rng.normal(size=(200, 3)), signs]))
+
+    @eqx.filter_jit
+    def run(x):
+        y = cone.project(x)
+        weighted = lambda v: jnp.sum(cone.project(v) * jnp.array([1.0, -2.0, 0.5]))
+        return (
+            y,
+            cone.polar().project(x),
+            cone.dual().project(-x),
+            cone.project(y),
+            build(axis=0).project(x.T).T,
+            jax.vmap(jax.grad(weighted))(x),
+            jax.vmap(jax.jacfwd(cone.project))(x),
+        )
+
+    y, polar, dual, again, transposed, gradient, jacobian = run(x)
+    tol = 60 * _eps()
+    np.testing.assert_allclose(y + polar, x, atol=tol)
+    np.testing.assert_allclose(-dual, polar, atol=tol)
+    np.testing.assert_allclose(np.sum(y * polar, -1), 0, atol=20 * tol)
+    # The polar part has no positive product with any point of the cone.
+    assert np.max(np.asarray(polar) @ np.asarray(y).T) <= 100 * tol
+    np.testing.assert_allclose(again, y, atol=np.sqrt(tol) if "po" in name else tol)
+    np.testing.assert_allclose(transposed, y, atol=tol)
+    # Derivatives of projections are symmetric with eigenvalues in [0, 1], also at
+    # kinks.
+    assert bool(jnp.all(jnp.isfinite(gradient)))
+    np.testing.assert_allclose(jacobian, jnp.swapaxes(jacobian, 1, 2), atol=1e-4)
+    eigenvalues = np.linalg.eigvalsh(np.asarray(jacobian, float))
+    assert eigenvalues.min() > -1e-4 and eigenvalues.max() < 1 + 1e-4
+    assert cone.dual().polar().project(x).shape == x.shape
+
+
+@every_cone
+@pytest.mark.one_precision
+def test_nearest_point_is_the_one_of_cvxpy(name):
+    build, constraints = CONES[name]
+    points = 2 * np.random.default_rng(0).normal(size=(8, 3))
+    with jax.enable_x64(True):
+        got = np.asarray(jax.jit(lambda x: build().project(x))(points))
+    for x, y in zip(points, got, strict=True):
+        v = cp.Variable(3)
+        problem = cp.Problem(cp.Minimize(cp.sum_squares(v - x)), constraints(v))
+        problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-9, tol_gap_rel=1e-9)
+        np.testing.assert_allclose(y, v.value, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["exponential", "power"])
+@pytest.mark.one_precision
+def test_three_entries_against_extended_precision(name):
+    points = cone_oracles.triples(10_000)
+    alphas = [0.5, 0.05, 0.9] if name == "power" else [None]
+    for alpha in alphas:
+        if alpha is None:
+            expected, cone = cone_oracles.exponential(points), proj.ExponentialCone()
+        else:
+            expected = cone_oracles.power(alpha, points)
+            cone = proj.PowerCone(alpha)
+        with jax.enable_x64(True):
+            got = np.asarray(eqx.filter_jit(cone.project)(jnp.asarray(points)))
+        size = np.maximum(np.abs(points).max(-1), 1e-300)
+        assert np.isfinite(got).all()
+        error = np.linalg.norm((got - expected).astype(float), axis=-1) / size
+        assert error.max() <= 1e-10
+
+
+@every_cone
+@pytest.mark.one_precision
+def test_derivatives_are_those_of_finite_differences(name):
+    build, _ = CONES[name]
+    with jax.enable_x64(True):
+        x = jnp.array([0.3, 0.7, -1.1]) if name != "exponential" else jnp.ones(3)
+        check_derivatives(lambda x: build().project(x), x)
+        if name == "power":
+            check_derivatives(
+                lambda x, alpha: proj.PowerCone(alpha).project(x), x, jnp.array(0.3)
+            )
+
+
+@every_cone
+def test_nan_and_dtype(name):
+    cone = CONES[name][0]()
+    y = cone.project(jnp.array([[1.0, jnp.nan, 2.0], [-1.0, -2.0, jnp.nan]]))
+    assert bool(jnp.all(jnp.any(jnp.isnan(y), -1)))
+    assert cone.project(jnp.ones(3, jnp.bfloat16)).dtype == jnp.bfloat16
+    with pytest.raises(TypeError, match="`x` must have a real"):
+        cone.project(jnp.arange(3))
+
+
+def test_bad_input_is_a_named_error():
+    for alpha in (0.0, 1.0, -1.0, np.nan):
+        with pytest.raises(ValueError, match="`alpha` must be strictly between"):
+            proj.PowerCone(alpha)
+    with pytest.raises(RuntimeError, match="`alpha` must be strictly between"):
+        jax.block_until_ready(
+            eqx.filter_jit(lambda a: proj.PowerCone(a).alpha)(jnp.array(2.0))
+        )
+    for cone in (proj.ExponentialCone(), proj.PowerCone(0.5)):
+        with pytest.raises(ValueError, match=r"length 3 .* \(4,\)"):
+            cone.project(jnp.ones(4))
+    with pytest.raises(ValueError, match=r"square matrices .* \(2, 3\)"):
+        proj.PSDCone().project(jnp.ones((2, 3)))
+
+
+def test_zero_and_free():
+    x = jnp.array([1.0, -2.0])
+    np.testing.assert_array_equal(proj.ZeroCone().project(x), 0)
+    np.testing.assert_array_equal(proj.ZeroCone().dual().project(x), x)
+    np.testing.assert_array_equal(proj.FreeCone().polar().project(x), 0)

@@ -10,29 +10,6 @@ from fixproj.projections._bilinear import Bilinear as Bilinear
 from fixproj.projections._box import Box as Box
 from fixproj.projections._box_hyperplane import BoxHyperplane as BoxHyperplane
 from fixproj.projections._capped_simplex import CappedSimplex as CappedSimplex
-from fixproj.projections._cross_entropy import CrossEntropy as CrossEntropy
-from fixproj.projections._ellipsoid import Ellipsoid as Ellipsoid
-from fixproj.projections._grid import Grid as Grid
-from fixproj.projections._group_ball import GroupBall as GroupBall
-from fixproj.projections._halfspace import Halfspace as Halfspace
-from fixproj.projections._hyperplane import Hyperplane as Hyperplane
-from fixproj.projections._hyperslab import Hyperslab as Hyperslab
-from fixproj.projections._kl_transport import (
-    KLBirkhoffPolytope as KLBirkhoffPolytope,
-    KLTransportPolytope as KLTransportPolytope,
-)
-from fixproj.projections._l1_ball import L1Ball as L1Ball
-from fixproj.projections._l1_sphere import L1Sphere as L1Sphere
-from fixproj.projections._l2_ball import L2Ball as L2Ball
-from fixproj.projections._l2_sphere import L2Sphere as L2Sphere
-from fixproj.projections._linf_ball import LinfBall as LinfBall
-from fixproj.projections._matrix_product import MatrixProduct as MatrixProduct
-from fixproj.projections._monotone import Monotone as Monotone
-from fixproj.projections._nonnegative import NonNegative as NonNegative
-from fixproj.projections._norm_epigraph import NormEpigraph as NormEpigraph
-from fixproj.projections._one_hot import OneHot as OneHot
-from fixproj.projections._permutation import Permutation as Permutation
-from fixproj.projections._polyhedron import Polyhedron as Polyhedron
 from fixproj.projections._cone import (
     AbstractCone as AbstractCone,
     DualCone as DualCone,
@@ -43,6 +20,7 @@ from fixproj.projections._cone import (
 from fixproj.projections._correlation import CorrelationMatrices as CorrelationMatrices
 from fixproj.projections._cross_entropy import CrossEntropy as CrossEntropy
 from fixproj.projections._elementwise import Elementwise as Elementwise
+from fixproj.projections._ellipsoid import Ellipsoid as Ellipsoid
 from fixproj.projections._exponential_cone import ExponentialCone as ExponentialCone
 from fixproj.projections._fourier_magnitude import FourierMagnitude as FourierMagnitude
 from fixproj.projections._graphs import (
@@ -50,11 +28,29 @@ from fixproj.projections._graphs import (
     SumGraph as SumGraph,
     SumReluGraph as SumReluGraph,
 )
+from fixproj.projections._grid import Grid as Grid
+from fixproj.projections._group_ball import GroupBall as GroupBall
 from fixproj.projections._halfspace import Halfspace as Halfspace
+from fixproj.projections._hyperplane import Hyperplane as Hyperplane
+from fixproj.projections._hyperslab import Hyperslab as Hyperslab
 from fixproj.projections._intersection import Intersection as Intersection
+from fixproj.projections._kl_transport import (
+    KLBirkhoffPolytope as KLBirkhoffPolytope,
+    KLTransportPolytope as KLTransportPolytope,
+)
+from fixproj.projections._l1_ball import L1Ball as L1Ball
+from fixproj.projections._l1_sphere import L1Sphere as L1Sphere
 from fixproj.projections._l2_ball import L2Ball as L2Ball
+from fixproj.projections._l2_sphere import L2Sphere as L2Sphere
+from fixproj.projections._linf_ball import LinfBall as LinfBall
 from fixproj.projections._low_rank import LowRank as LowRank
 from fixproj.projections._matrix_product import MatrixProduct as MatrixProduct
+from fixproj.projections._monotone import Monotone as Monotone
+from fixproj.projections._nonnegative import NonNegative as NonNegative
+from fixproj.projections._norm_epigraph import NormEpigraph as NormEpigraph
+from fixproj.projections._one_hot import OneHot as OneHot
+from fixproj.projections._permutation import Permutation as Permutation
+from fixproj.projections._polyhedron import Polyhedron as Polyhedron
 from fixproj.projections._power_cone import PowerCone as PowerCone
 from fixproj.projections._product import (
     Consensus as Consensus,
@@ -70,23 +66,23 @@ from fixproj.projections._second_order_cone import (
 )
 from fixproj.projections._set import AbstractSet as AbstractSet
 from fixproj.projections._simplex import Simplex as Simplex
-from fixproj.projections._sparse import Sparse as Sparse
-from fixproj.projections._sparse_simplex import SparseSimplex as SparseSimplex
-from fixproj.projections._subspace import Subspace as Subspace
-from fixproj.projections._support import Support as Support
-from fixproj.projections._transport import (
-    BirkhoffPolytope as BirkhoffPolytope,
-    TransportPolytope as TransportPolytope,
-)
-from fixproj.projections._weighted_l1_ball import WeightedL1Ball as WeightedL1Ball
 from fixproj.projections._singular_balls import (
     NuclearBall as NuclearBall,
     SpectralBall as SpectralBall,
 )
+from fixproj.projections._sparse import Sparse as Sparse
+from fixproj.projections._sparse_simplex import SparseSimplex as SparseSimplex
 from fixproj.projections._spectraplex import Spectraplex as Spectraplex
 from fixproj.projections._stiefel import (
     Orthogonal as Orthogonal,
     Rotation as Rotation,
     Stiefel as Stiefel,
 )
+from fixproj.projections._subspace import Subspace as Subspace
+from fixproj.projections._support import Support as Support
 from fixproj.projections._toeplitz import Hankel as Hankel, Toeplitz as Toeplitz
+from fixproj.projections._transport import (
+    BirkhoffPolytope as BirkhoffPolytope,
+    TransportPolytope as TransportPolytope,
+)
+from fixproj.projections._weighted_l1_ball import WeightedL1Ball as WeightedL1Ball

@@ -47,6 +47,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.one_precision
 @pytest.mark.parametrize("name", CASES)
 def test_lasso_and_its_derivative(name):

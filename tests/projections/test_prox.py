@@ -34,6 +34,7 @@ def _run(case):
 
 @every_case
 @pytest.mark.one_precision
+@pytest.mark.slow
 def test_value_and_minimiser_against_definition_and_cvxpy(case):
     with jax.enable_x64(True):
         f = case.function()
@@ -53,6 +54,7 @@ def test_value_and_minimiser_against_definition_and_cvxpy(case):
 
 @every_case
 @pytest.mark.one_precision
+@pytest.mark.slow
 def test_derivatives_are_those_of_finite_differences(case):
     with jax.enable_x64(True):
         parameters = [jnp.asarray(p) for p in case.parameters.values()]
@@ -76,6 +78,7 @@ def test_derivatives_are_those_of_finite_differences(case):
 
 
 @every_case
+@pytest.mark.slow
 def test_derivatives_are_finite_and_nonexpansive_at_kinks(case):
     points = jnp.stack([jnp.zeros((2, 4)), jnp.ones((2, 4)), -jnp.eye(4)[:2]])
     names = list(case.parameters)
@@ -96,6 +99,7 @@ def test_derivatives_are_finite_and_nonexpansive_at_kinks(case):
 
 
 @every_case
+@pytest.mark.slow
 def test_extreme_points_keep_their_digits_and_dtype(case):
     f = case.function()
     prox = eqx.filter_jit(f.prox)
@@ -131,6 +135,7 @@ def test_nonconvex_minimiser_against_a_grid(case):
 
 @every_nonconvex_case
 @pytest.mark.one_precision
+@pytest.mark.slow
 def test_nonconvex_derivatives(case):
     with jax.enable_x64(True):
         parameters = [jnp.asarray(p) for p in case.parameters.values()]
@@ -173,6 +178,7 @@ def test_all_prox_operators_of_jaxopt():
 
 
 @pytest.mark.one_precision
+@pytest.mark.slow
 def test_logistic_and_entropies_against_bracketing():
     """Roots to machine precision, for steps and points of any size."""
     rng = np.random.default_rng(0)
@@ -191,6 +197,7 @@ def test_logistic_and_entropies_against_bracketing():
             assert np.all(z >= 0)
 
 
+@pytest.mark.slow
 def test_total_variation_of_long_sequences(getkey):
     """Optimality from the dual: cumulative sums of x - z stay within the step."""
     x = jnp.cumsum(jax.random.normal(getkey(), (3, 400)), axis=-1)
@@ -247,6 +254,7 @@ CONVEX = [case for case in CASES if case.name not in ("tv2d", "quadratic")]
 
 @pytest.mark.one_precision
 @pytest.mark.parametrize("case", CONVEX, ids=lambda case: case.name)
+@pytest.mark.slow
 def test_moreau_identity_and_envelope(case):
     with jax.enable_x64(True):
         f = case.function()
@@ -263,6 +271,7 @@ def test_moreau_identity_and_envelope(case):
 
 
 @pytest.mark.one_precision
+@pytest.mark.slow
 def test_calculus_against_minimisation():
     f = proj.KL(0.7)
     value = lambda x: float(np.sum(x * np.log(x / 0.7) - x + 0.7))

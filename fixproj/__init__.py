@@ -3,6 +3,7 @@
 from . import implicit as implicit, nn as nn, projections as projections
 from ._batch import solve_batch as solve_batch
 from ._chunks import solve_in_chunks as solve_in_chunks
+from ._composite import Composite as Composite
 from ._iteration import (
     ACX as ACX,
     AbstractIteration as AbstractIteration,
@@ -15,8 +16,14 @@ from ._iteration import (
 )
 from ._map import AbstractMap as AbstractMap, AbstractMethod as AbstractMethod
 from ._method import (
+    ADMM as ADMM,
+    PDHG as PDHG,
     AlternatingProjections as AlternatingProjections,
+    CondatVu as CondatVu,
+    DavisYin as DavisYin,
     DouglasRachford as DouglasRachford,
+    ForwardBackward as ForwardBackward,
+    LinearizedADMM as LinearizedADMM,
 )
 from ._problem import (
     Feasibility as Feasibility,

@@ -11,17 +11,18 @@ from jaxtyping import PyTree, Scalar
 
 from . import _loop, _progress, _tree
 from ._check import check_positive_int, is_traced
+from ._composite import Composite
 from ._iteration import AbstractIteration, Picard
 from ._loop import Tolerances
 from ._map import AbstractMethod
-from ._method import Direct, DouglasRachford
+from ._method import PDHG, CondatVu, Direct, DouglasRachford, ForwardBackward
 from ._problem import Feasibility, FixedPoint, Root
 from ._solution import RESULTS, Solution
 from .implicit._as_adjoint import as_adjoint
 
 
 def solve(
-    problem: FixedPoint | Root | Feasibility,
+    problem: FixedPoint | Root | Feasibility | Composite,
     method: AbstractMethod | None = None,
     iteration: Any = None,
     *,
@@ -43,10 +44,10 @@ def solve(
 
     Args:
         problem: what is asked: [`fixproj.FixedPoint`][], [`fixproj.Root`][] or
-            [`fixproj.Feasibility`][].
+            [`fixproj.Feasibility`][], or a [`fixproj.Composite`][].
         method: how it becomes a map; None is the problem's default
-            ([`fixproj.DouglasRachford`][] for `Feasibility`). A `FixedPoint` or a
-            `Root` is a map already and takes none.
+            ([`fixproj.DouglasRachford`][] for `Feasibility`; for `Composite` by its
+            terms). A `FixedPoint` or a `Root` is a map already and takes none.
         iteration: how the map is run; None is [`fixproj.Picard`][], and for a `Root`
             `optimistix.Newton` with the tolerances given here. An optimistix
             fixed-point or root solver is taken as it is, with its own tolerances.
@@ -205,9 +206,14 @@ def _default_method(problem: Any) -> AbstractMethod:
         return Direct()
     if isinstance(problem, Feasibility):
         return DouglasRachford()
+    if isinstance(problem, Composite):
+        if not problem.linear:
+            return ForwardBackward()
+        return PDHG() if problem.smooth is None else CondatVu()
     raise TypeError(
-        "solve: `problem` must be a fixproj.FixedPoint, fixproj.Root or "
-        f"fixproj.Feasibility, got {type(problem).__name__}."
+        "solve: `problem` must be a fixproj.FixedPoint, fixproj.Root, "
+        "fixproj.Feasibility or "
+        f"fixproj.Composite, got {type(problem).__name__}."
     )
 
 

@@ -16,9 +16,11 @@ from jaxtyping import PyTree, Scalar
 
 from .. import _tree
 from .._check import check_between
+from .._composite import Composite
 from .._map import AbstractMap, AbstractMethod
 from .._problem import Feasibility
-from . import _product_space
+from . import _product_space, _splitting
+from .davis_yin import ThreeOperatorMap
 
 
 class DouglasRachford(AbstractMethod):
@@ -31,6 +33,8 @@ class DouglasRachford(AbstractMethod):
     Args:
         relaxation: a scalar in (0, 2), an array leaf that may be traced. The residual
             is proportional to it.
+        step: for a [`fixproj.Composite`][] with `prox` g and `linear` (None, h): the
+            step of both proximal operators, a positive scalar.
 
     Raises:
         ValueError: if `relaxation` is a concrete number outside (0, 2).
@@ -42,12 +46,21 @@ class DouglasRachford(AbstractMethod):
     """
 
     relaxation: float | Scalar = 1.0
+    step: float | Scalar = 1.0
 
     def __check_init__(self):
         check_between("DouglasRachford", "relaxation", self.relaxation, 0, 2)
+        check_between("DouglasRachford", "step", self.step, 0)
 
-    def make_map(self, problem: Feasibility) -> AbstractMap:
+    def make_map(self, problem: Feasibility | Composite) -> AbstractMap:
         """The Douglas-Rachford operator of the two sets, or of the product space."""
+        if isinstance(problem, Composite):
+            _splitting.require_identity("DouglasRachford", problem)
+            if problem.smooth is not None:
+                raise ValueError(
+                    "DouglasRachford cannot treat `smooth`; use fixproj.DavisYin."
+                )
+            return ThreeOperatorMap(problem, self.step, self.relaxation)
         if len(problem.sets) > 2:
             return _ManySets(problem, self.relaxation)
         return _TwoSets(problem, self.relaxation)

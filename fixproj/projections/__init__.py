@@ -1,4 +1,4 @@
-"""Sets, and the projections onto them."""
+"""Sets and the projections onto them; functions and their proximal operators."""
 
 from fixproj.projections._affine import Affine as Affine
 from fixproj.projections._affine_images import (
@@ -59,6 +59,42 @@ from fixproj.projections._product import (
 )
 from fixproj.projections._psd_cone import PSDCone as PSDCone
 from fixproj.projections._quantize import Quantize as Quantize
+from fixproj.projections._prox import (
+    KL as KL,
+    L0 as L0,
+    L1 as L1,
+    L2 as L2,
+    MCP as MCP,
+    SCAD as SCAD,
+    TV1D as TV1D,
+    TV2D as TV2D,
+    AbstractFunction as AbstractFunction,
+    ElasticNet as ElasticNet,
+    Entropy as Entropy,
+    GroupLasso as GroupLasso,
+    Hinge as Hinge,
+    Huber as Huber,
+    Indicator as Indicator,
+    LeastSquares as LeastSquares,
+    Linear as Linear,
+    LogBarrier as LogBarrier,
+    Logistic as Logistic,
+    Max as Max,
+    Nuclear as Nuclear,
+    Quadratic as Quadratic,
+    SquaredL2 as SquaredL2,
+    SumOfLargest as SumOfLargest,
+    WeightedL1 as WeightedL1,
+    Zero as Zero,
+    conjugate as conjugate,
+    moreau_envelope as moreau_envelope,
+    precompose as precompose,
+    regularize as regularize,
+    scale as scale,
+    separable as separable,
+    tilt as tilt,
+    translate as translate,
+)
 from fixproj.projections._relu import ReluGraph as ReluGraph
 from fixproj.projections._second_order_cone import (
     RotatedSecondOrderCone as RotatedSecondOrderCone,

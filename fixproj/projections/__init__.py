@@ -57,8 +57,6 @@ from fixproj.projections._product import (
     Product as Product,
     Stacked as Stacked,
 )
-from fixproj.projections._psd_cone import PSDCone as PSDCone
-from fixproj.projections._quantize import Quantize as Quantize
 from fixproj.projections._prox import (
     KL as KL,
     L0 as L0,
@@ -95,6 +93,8 @@ from fixproj.projections._prox import (
     tilt as tilt,
     translate as translate,
 )
+from fixproj.projections._psd_cone import PSDCone as PSDCone
+from fixproj.projections._quantize import Quantize as Quantize
 from fixproj.projections._relu import ReluGraph as ReluGraph
 from fixproj.projections._second_order_cone import (
     RotatedSecondOrderCone as RotatedSecondOrderCone,

@@ -188,11 +188,11 @@ def test_library_functions_are_blamed_on_their_caller(getkey):
     w, x = jr.normal(getkey(), (3, 2)), jnp.ones((5, 3))
 
     def fn(w, x):
-        return jax.nn.softplus(x @ w)  # the softplus line
+        return jnp.sinc(x @ w)  # the sinc line
 
     with pytest.raises(nn.UnsupportedPrimitiveError) as caught:
         nn.trace((fn, w), x)
-    assert f"{os.path.basename(__file__)}:{_line_of('# the softplus line')}" in str(
+    assert f"{os.path.basename(__file__)}:{_line_of('# the sinc line')}" in str(
         caught.value
     )
 
@@ -224,9 +224,9 @@ def test_tracebacks_of_library_functions_are_not_followed():
 @pytest.mark.parametrize(
     "fn,word",
     [
-        (lambda w, x: x @ w * w[0][None], "mul"),
-        (lambda w, x: 1 / (x @ w), "div"),
-        (lambda w, x: jnp.einsum("bi,bi->b", x @ w, x @ w), "dot_general"),
+        (lambda w, x: jnp.sort(x @ w), "sort"),
+        (lambda w, x: jnp.power(x @ w, w[:1]), "pow"),
+        (lambda w, x: jnp.cos(x @ w), "cos"),
     ],
 )
 def test_unsupported_use_of_a_parameter(fn, word):

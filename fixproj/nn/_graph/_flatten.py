@@ -1,4 +1,8 @@
-"""A jaxpr without calls: every jit, custom_jvp, remat, ... replaced by its body."""
+"""A jaxpr without calls: every jit, custom_jvp, remat, scan, ... replaced by its body.
+
+A scan becomes as many copies of its body as it has steps: all of them are in memory
+anyway, as every step's activations are.
+"""
 
 import dataclasses
 from typing import Any
@@ -84,7 +88,9 @@ def flatten(closed: jec.ClosedJaxpr) -> Flat:
             inputs = tuple(read(atom) for atom in eqn.invars)
             link = (eqn.source_info.traceback, _file_of(jaxpr))
             body = _body(eqn)
-            if body is None:
+            if eqn.primitive.name == "scan":
+                outputs = unroll(eqn, inputs, [*chain, link])
+            elif body is None:
                 outputs = tuple(fresh(var.aval) for var in eqn.outvars)
                 source = describe_source([*chain, link])
                 flat.equations.append(
@@ -95,6 +101,41 @@ def flatten(closed: jec.ClosedJaxpr) -> Flat:
             for var, number in zip(eqn.outvars, outputs, strict=True):
                 names[var] = number
         return tuple(read(atom) for atom in jaxpr.outvars)
+
+    def small(fn, chain, *numbers):
+        """The equations of a function that only moves numbers."""
+        avals = [flat.avals[i] for i in numbers]
+        made = jax.make_jaxpr(fn)(*avals)
+        (number,) = inline(made.jaxpr, made.consts, numbers, chain)
+        return number
+
+    def unroll(eqn, inputs, chain):
+        body, length = eqn.params["jaxpr"], eqn.params["length"]
+        consts, carried = eqn.params["num_consts"], eqn.params["num_carry"]
+        fixed = inputs[:consts]
+        carry, over = inputs[consts : consts + carried], inputs[consts + carried :]
+        steps = range(length)
+        rows: list[tuple[int, ...]] = []
+        for t in reversed(steps) if eqn.params["reverse"] else steps:
+
+            def row(x, t=t):
+                return jax.lax.index_in_dim(x, t, keepdims=False)
+
+            now = tuple(small(row, chain, i) for i in over)
+            results = inline(body.jaxpr, body.consts, (*fixed, *carry, *now), chain)
+            carry = results[:carried]
+            rows.append(results[carried:])
+        if eqn.params["reverse"]:
+            rows.reverse()
+        if not rows:
+            shapes = [var.aval for var in eqn.outvars[carried:]]
+            stacked = [constant(np.zeros(a.shape, a.dtype), a) for a in shapes]
+        else:
+            stacked = [
+                small(lambda *y: jax.numpy.stack(y), chain, *ys)
+                for ys in zip(*rows, strict=True)
+            ]
+        return (*carry, *stacked)
 
     flat.inputs = [fresh(var.aval) for var in closed.jaxpr.invars]
     (flat.output,) = inline(closed.jaxpr, closed.consts, flat.inputs, [])

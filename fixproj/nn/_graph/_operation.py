@@ -8,10 +8,15 @@ import jax
 
 
 class Weights(NamedTuple):
-    """Metric weights of a node's graph: one per input, and one of the output."""
+    """Metric weights of a node's graph: one per input, and one of the output.
+
+    `weak` says that the displacement is small and the inputs are heavy, so that one
+    linearised step, cheaply preconditioned, may stand for the projection.
+    """
 
     inputs: tuple[Any, ...]
     output: Any
+    weak: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

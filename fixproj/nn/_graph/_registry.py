@@ -20,7 +20,8 @@ def register_projection(primitive: Primitive | str) -> Callable:
     because they can be far smaller than the points. It runs under `jit`, and once
     abstractly when a model is traced: raising `NotImplementedError(reason)` there, for
     parameters or shapes it cannot do, becomes an `UnsupportedPrimitiveError` that names
-    the line.
+    the line. In a weak sweep (`weights.weak`) the inputs are heavy, and what is
+    returned is afterwards divided by weights.output / weights.inputs[i].
 
     Args:
         primitive: a primitive, or its name as printed in a jaxpr.
@@ -32,13 +33,11 @@ def register_projection(primitive: Primitive | str) -> Callable:
         TypeError: if `primitive` is neither.
 
     Examples:
-        >>> import jax
         >>> from fixproj import nn
-        >>> @nn.register_projection("abs")
-        ... def project_abs(operation, inputs, output, displacement, weights):
-        ...     (x,) = inputs
+        >>> @nn.register_projection("real")
+        ... def project_real(operation, inputs, output, displacement, weights):
         ...     share = weights.output / (weights.inputs[0] + weights.output)
-        ...     return (jax.numpy.where(x < 0, -share, share) * displacement,)
+        ...     return (share * displacement,)
     """
     if isinstance(primitive, str):
         name = primitive

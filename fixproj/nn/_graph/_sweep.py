@@ -3,9 +3,20 @@
 From the output to the input, each node projects its inputs and the wanted value of its
 output onto its graph; a variable that several nodes use moves by the mean of what they
 want; wires hand displacements through. The loss enters as the first displacement. No
-derivative of anything is taken.
+derivative is taken but that of a scalar function (tanh, gelu, ...) inside its own
+projection.
+
+A weak sweep carries unit displacements instead. Where inputs are heavy (weights a >> c)
+a projection moves them by little, c / a times J' d to first order, and the factors
+c / a of the nodes on the way differ: a path of many nodes would fade against a shorter
+one beside it, such as a skip connection or a later step of a recurrence. So each
+movement is divided by the factor of its node, and a variable takes the sum of what its
+users ask, which is the mean weighted by their number. What arrives is then J' d to
+first order on any graph, whatever its depth; what the projections add is damping, and
+switches of the piecewise linear functions.
 """
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -18,7 +29,21 @@ from fixproj.nn._graph._trace import Trace
 from fixproj.nn._graph._wires import mean_of_copies, pull, pull_counts
 
 
-_PRODUCTS = ("affine", "dot_general")
+_PRODUCTS = ("affine", "conv_general_dilated", "dot_general")
+# Piecewise linear nodes are projected exactly also in a weak sweep: on a slope of 1
+# their factor is c / (a + c).
+_UNIT_SLOPE = (
+    "ceil",
+    "floor",
+    "max",
+    "min",
+    "reduce_max",
+    "reduce_min",
+    "reduce_window_max",
+    "round",
+    "sign",
+)
+_MINIBATCH = 256
 
 
 class Metric(eqx.Module):
@@ -29,22 +54,42 @@ class Metric(eqx.Module):
         parameter: of a trainable array.
         output: of the output of a matrix product.
         elementwise: of the output of any other node, whose activations have weight 1.
+        weak: carry unit displacements, see above. The weight of a parameter in a
+            matrix product is then for 256 rows, and grows with their number.
     """
 
     activation: float | Float[Array, ""]
     parameter: float | Float[Array, ""]
     output: float | Float[Array, ""]
     elementwise: float | Float[Array, ""]
+    weak: bool = eqx.field(static=True, default=False)
 
     def weights(self, operation: Operation, trace: Trace) -> Weights:
         """The weights for one node."""
         product = operation.name in _PRODUCTS
         activation = self.activation if product else 1.0
+        parameter = self.parameter
+        if product and self.weak:
+            parameter = parameter * (_rows(operation) / _MINIBATCH)
         inputs = tuple(
-            (activation if i in trace.data else self.parameter) / trace.copies.get(i, 1)
+            (activation if i in trace.data else parameter) / trace.copies.get(i, 1)
             for i in operation.inputs
         )
-        return Weights(inputs, self.output if product else self.elementwise)
+        output = self.output if product else self.elementwise
+        return Weights(inputs, output, self.weak)
+
+
+def _rows(operation) -> float:
+    """How many rows the product has: examples, and positions or steps of each."""
+    weight = operation.avals[1 - operation.rows]
+    out = operation.out_avals[0]
+    if operation.name == "conv_general_dilated":
+        features = weight.shape[operation.params["dimension_numbers"].rhs_spec[0]]
+        return max(1, out.size // max(1, features))
+    contract, batch = operation.params["dimension_numbers"]
+    at = 1 - operation.rows
+    inner = math.prod(weight.shape[i] for i in (*contract[at], *batch[at]))
+    return max(1, out.size * inner // max(1, weight.size))
 
 
 def propagate(
@@ -66,7 +111,7 @@ def propagate(
 
     Returns:
         The displacement of every trainable leaf, and the value of every node at its
-        projected inputs.
+        projected inputs (empty for a weak sweep, which is never followed by another).
     """
     pending: dict[int, tuple[Any, Any]] = {trace.output: (displacement, 1)}
     projected = {}
@@ -88,22 +133,30 @@ def propagate(
         ]
         if op.kind == "wire":
             totals = pull(op, inputs, [total for total, _ in arrived])
-            counts = pull_counts(op, inputs, [count for _, count in arrived])
+            counts = (
+                [1 for _ in moving]
+                if metric.weak
+                else pull_counts(op, inputs, [count for _, count in arrived])
+            )
             for i, total, count in zip(moving, totals, counts, strict=True):
                 add(i, total, count)
             continue
-        wanted = mean_of_copies(*arrived[0])
+        wanted = arrived[0][0] if metric.weak else mean_of_copies(*arrived[0])
         (out,) = op.outputs
         output = values[out]
         if gaps is not None:
             wanted, output = wanted + gaps[out], output - gaps[out]
         rule = rule_of(op.name)
         assert rule is not None, op.name
-        moved = rule(op, inputs, output, wanted, metric.weights(op, trace))
-        shifted = [
-            v if m is None else v + m for v, m in zip(inputs, moved, strict=True)
-        ]
-        (projected[out],) = op.evaluate(shifted)
+        weights = metric.weights(op, trace)
+        moved = rule(op, inputs, output, wanted, weights)
+        if metric.weak:
+            moved = _to_unit(op, moved, weights)
+        else:
+            shifted = [
+                v if m is None else v + m for v, m in zip(inputs, moved, strict=True)
+            ]
+            (projected[out],) = op.evaluate(shifted)
         for i, m, free in zip(op.inputs, moved, op.free, strict=True):
             if free:
                 add(i, m, 1)
@@ -111,8 +164,20 @@ def propagate(
     leaves = []
     for number in trace.parameters:
         zero = jnp.zeros_like(values[number])
-        leaves.append(mean_of_copies(*pending.get(number, (zero, 1))))
+        total, count = pending.get(number, (zero, 1))
+        leaves.append(total if metric.weak else mean_of_copies(total, count))
     return leaves, projected
+
+
+def _to_unit(operation, moved, weights):
+    """Divides movements by the factor of a weak projection at slope 1."""
+    extra = weights.output if operation.name in _UNIT_SLOPE else 0.0
+    scaled: list = []
+    for m, weight in zip(moved, weights.inputs, strict=True):
+        if m is not None:
+            m = m * jnp.asarray((weight + extra) / weights.output, m.dtype)
+        scaled.append(m)
+    return scaled
 
 
 def reconcile(

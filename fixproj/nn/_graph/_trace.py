@@ -15,6 +15,7 @@ from fixproj.nn._graph._calling import batched, split
 from fixproj.nn._graph._errors import UnsupportedPrimitiveError
 from fixproj.nn._graph._flatten import Equation, Flat, flatten
 from fixproj.nn._graph._fuse import fuse_biases
+from fixproj.nn._graph._fuse_elementwise import fuse_elementwise, fuse_softmax
 from fixproj.nn._graph._operation import Operation, Weights
 from fixproj.nn._graph._registry import rule_of, supported
 from fixproj.nn._graph._wires import is_wire
@@ -132,6 +133,9 @@ def trace(
             data.update(op.outputs)
         operations.append(op)
     operations = _settle(operations, flat.output)
+    operations = _alive(fuse_softmax(operations), flat.output)
+    operations = fuse_elementwise(operations, flat.output, flat.constants)
+    operations = _alive(operations, flat.output)
     operations = _alive(fuse_biases(operations, flat.output), flat.output)
     for op in operations:
         _check(op)
@@ -175,7 +179,9 @@ def _operation(eqn: Equation, flat: Flat, free: set[int], data: set[int]) -> Ope
     avals = tuple(flat.avals[i] for i in eqn.inputs)
     out_avals = tuple(flat.avals[i] for i in eqn.outputs)
     moves = tuple(i in free for i in eqn.inputs)
-    if not any(moves) or name == "stop_gradient":
+    floating = all(jnp.issubdtype(a.dtype, jnp.floating) for a in out_avals)
+    if not any(moves) or name == "stop_gradient" or not floating:
+        # A decision (a comparison, an index) is taken as it is.
         kind = "known"
     elif is_wire(name, moves, avals, out_avals):
         kind = "wire"

@@ -24,6 +24,8 @@ REARRANGING = frozenset(
         "copy",
         "copy_p",
         "expand_dims",
+        "optimization_barrier",
+        "reduce_precision",
         "reshape",
         "rev",
         "squeeze",
@@ -35,6 +37,7 @@ SELECTING = frozenset(
         "broadcast_in_dim",
         "concatenate",
         "dynamic_slice",
+        "dynamic_update_slice",
         "gather",
         "pad",
         "select_n",
@@ -45,6 +48,7 @@ SELECTING = frozenset(
 # Only these inputs of a wire carry numbers through; the others say where to.
 _DATA_INPUTS = {
     "dynamic_slice": slice(0, 1),
+    "dynamic_update_slice": slice(0, 2),
     "gather": slice(0, 1),
     "pad": slice(0, 1),
     "select_n": slice(1, None),

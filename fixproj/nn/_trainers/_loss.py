@@ -3,6 +3,7 @@
 import abc
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -28,6 +29,10 @@ class AbstractLoss(eqx.Module):
         """prox(outputs) - outputs, for `step` times the sum over examples."""
 
     @abc.abstractmethod
+    def slope(self, outputs: Array, y: Array) -> Float[Array, "..."]:
+        """A derivative (or subgradient) of the sum over examples."""
+
+    @abc.abstractmethod
     def metrics(self, outputs: Array, y: Array) -> dict[str, Array]:
         """The mean loss, and the accuracy where labels are classes."""
 
@@ -47,6 +52,11 @@ class CrossEntropyLoss(AbstractLoss):
         moved = cross_entropy_displacement(outputs.astype(work), targets, step)
         return moved.astype(outputs.dtype)
 
+    def slope(self, outputs, y):
+        """The softmax minus the distribution of the labels."""
+        targets = label_distribution(y, outputs.shape, outputs.dtype)
+        return jax.nn.softmax(outputs, axis=-1) - targets
+
     def metrics(self, outputs, y):
         """See `AbstractLoss`."""
         return {"loss": self.mean(outputs, y), "accuracy": _accuracy(outputs, y)}
@@ -65,6 +75,10 @@ class SquaredLoss(AbstractLoss):
         share = jnp.asarray(step / (1 + step), outputs.dtype)
         return share * (_targets(outputs, y) - outputs)
 
+    def slope(self, outputs, y):
+        """Outputs minus targets."""
+        return outputs - _targets(outputs, y)
+
     def metrics(self, outputs, y):
         """See `AbstractLoss`."""
         found = {"loss": self.mean(outputs, y)}
@@ -73,8 +87,77 @@ class SquaredLoss(AbstractLoss):
         return found
 
 
+class HingeLoss(AbstractLoss):
+    """Sum over classes of max(0, 1 - s z), s = 1 for the label, -1 elsewhere."""
+
+    def mean(self, outputs, y):
+        """The mean over rows."""
+        lack = 1 - _signs(outputs, y) * outputs
+        return jnp.sum(jnp.maximum(lack, 0)) / _rows(outputs)
+
+    def displacement(self, outputs, y, step):
+        """Every entry rises towards 1 by at most `step`, in its own direction."""
+        signs = _signs(outputs, y)
+        lack = jnp.maximum(1 - signs * outputs, 0)
+        return signs * jnp.minimum(lack, jnp.asarray(step, outputs.dtype))
+
+    def slope(self, outputs, y):
+        """See `AbstractLoss`."""
+        signs = _signs(outputs, y)
+        return jnp.where(signs * outputs < 1, -signs, 0)
+
+    def metrics(self, outputs, y):
+        """See `AbstractLoss`."""
+        return {"loss": self.mean(outputs, y), "accuracy": _accuracy(outputs, y)}
+
+
+class MarginLoss(AbstractLoss):
+    """Half the squared distance to {the label's output exceeds the others by a margin}.
+
+    The prox moves the output towards its projection onto that set, by the fraction
+    step / (1 + step). A margin of 0 is the set of outputs of the right class.
+    """
+
+    margin: float = 1.0
+
+    def mean(self, outputs, y):
+        """The mean over rows."""
+        return jnp.sum(self._to_set(outputs, y) ** 2) / (2 * _rows(outputs))
+
+    def displacement(self, outputs, y, step):
+        """See `AbstractLoss`."""
+        share = jnp.asarray(step / (1 + step), outputs.dtype)
+        return share * self._to_set(outputs, y)
+
+    def slope(self, outputs, y):
+        """See `AbstractLoss`."""
+        return -self._to_set(outputs, y)
+
+    def metrics(self, outputs, y):
+        """See `AbstractLoss`."""
+        return {"loss": self.mean(outputs, y), "accuracy": _accuracy(outputs, y)}
+
+    def _to_set(self, outputs, y):
+        # The label rises to t = z + u, the others sink to at most t - margin, where u
+        # solves u = sum_k max(excess_k - u, 0): its right side over the j largest
+        # excesses is a line, and the solution is the largest of the j intersections.
+        label = _signs(outputs, y) > 0
+        own = jnp.sum(jnp.where(label, outputs, 0), axis=-1, keepdims=True)
+        excess = jnp.where(label, -jnp.inf, outputs - own + self.margin)
+        ordered = jnp.sort(excess, axis=-1, descending=True)[..., :-1]
+        count = jnp.arange(1, outputs.shape[-1], dtype=outputs.dtype)
+        means = jnp.cumsum(ordered, axis=-1) / (1 + count).reshape(
+            (1,) * (outputs.ndim - 1) + (-1,)
+        )
+        rise = jnp.maximum(jnp.max(means, axis=-1, keepdims=True, initial=0), 0)
+        return jnp.where(label, rise, -jnp.maximum(excess - rise, 0))
+
+
 _LOSSES: dict[str, AbstractLoss] = {
     "cross_entropy": CrossEntropyLoss(),
+    "exact_class": MarginLoss(0.0),
+    "hinge": HingeLoss(),
+    "margin": MarginLoss(),
     "squared": SquaredLoss(),
 }
 
@@ -89,6 +172,15 @@ def loss_named(name: str) -> AbstractLoss:
         known = ", ".join(repr(known) for known in _LOSSES)
         raise ValueError(f"loss must be one of {known}; got {name!r}.")
     return _LOSSES[name]
+
+
+def _rows(outputs) -> int:
+    return max(1, outputs.size // max(1, outputs.shape[-1]))
+
+
+def _signs(outputs, y):
+    targets = label_distribution(y, outputs.shape, outputs.dtype)
+    return jnp.where(targets > 0.5, 1, -1).astype(outputs.dtype)
 
 
 def _is_classes(outputs, y) -> bool:

@@ -1,5 +1,7 @@
 """Whole-layer products: dot_general, and dot_general plus bias, as one set {Y = X W}.
 
+A batched product, as in attention, is a bilinear node instead (see `_linear`).
+
 The operand that holds the examples is X, (rows, contracted); the other is W,
 (contracted, columns); axes are merged and permuted to that form. A bias is a row of W
 that meets a column of ones.
@@ -8,10 +10,18 @@ that meets a column of ones.
 import math
 
 import jax.numpy as jnp
+import jax.scipy.linalg as jsl
 import numpy as np
 
 from fixproj.nn._graph._registry import register_projection
-from fixproj.projections._matrix_product import product_displacement
+from fixproj.nn._graph._rules._linear import linear_displacement
+from fixproj.nn._graph._rules._ridge import damped
+from fixproj.projections._matrix_product import (
+    ProductDisplacement,
+    _is_fixed,
+    product_displacement,
+)
+from fixproj.projections._precision import at_least_single
 
 
 class MatrixForm:
@@ -70,6 +80,8 @@ class MatrixForm:
 @register_projection("dot_general")
 def project_dot(operation, inputs, output, displacement, weights):
     """{Y = X W}, one of the two factors possibly known."""
+    if operation.params["dimension_numbers"][1][0]:
+        return linear_displacement(operation, inputs, displacement, weights)
     left, right, _ = _project(operation, inputs, displacement, weights, bias=None)
     return left, right
 
@@ -97,7 +109,8 @@ def _project(operation, inputs, displacement, weights, bias):
         for weight, free in zip(weights.inputs[:2], operation.free[:2], strict=True)
     ]
     at = form.rows
-    moved = product_displacement(
+    project = _weak_product if weights.weak else product_displacement
+    moved = project(
         form.left(inputs[at]),
         form.right(inputs[1 - at]),
         bias,
@@ -110,3 +123,31 @@ def _project(operation, inputs, displacement, weights, bias):
     right = None if moved.right is None else form.undo_right(moved.right)
     first, second = (left, right) if at == 0 else (right, left)
     return first, second, moved.bias
+
+
+def _weak_product(x, w, bias, displacement, a, b, c):
+    """`product_displacement` where the factors are heavy: two small Cholesky solves.
+
+    The Sylvester equation L (W'W / a + I / c) + (X X' / b) L = R is replaced by
+    (I + X X' / (b p)) L (W'W / a + I / c) = R, with p the mean eigenvalue of the right
+    factor: equal to first order in 1 / a and 1 / b. X does not see the left factor.
+    """
+    dtype = displacement.dtype
+    work = at_least_single(dtype)
+    x1, w, residual = (value.astype(work) for value in (x, w, displacement))
+    left, level = None, 1 / c
+    multiplier = c * residual
+    if not _is_fixed(a):
+        columns = w.shape[1]
+        gram = w.T @ w / a + jnp.eye(columns, dtype=work) / c
+        level = jnp.trace(gram) / columns
+        multiplier = jsl.cho_solve(jsl.cho_factor(gram), residual.T).T
+        left = (multiplier @ w.T / a).astype(dtype)
+    if _is_fixed(b):
+        return ProductDisplacement(left, None, None)
+    if bias is not None:
+        x1 = jnp.concatenate([x1, jnp.ones_like(x1[:, :1])], axis=1)
+    right = damped(x1, x1.T @ multiplier / b, 1 / (b * level)).astype(dtype)
+    if bias is None:
+        return ProductDisplacement(left, right, None)
+    return ProductDisplacement(left, right[:-1], right[-1])

@@ -8,6 +8,7 @@ exact; elsewhere each copy is projected on its own and the operand moves by thei
 import jax.numpy as jnp
 
 from fixproj.nn._graph._registry import register_projection
+from fixproj.nn._graph._rules._scalar import product_of_two
 from fixproj.projections._relu import maximum_displacement, relu_displacement
 
 
@@ -43,11 +44,14 @@ def _linear_pair(operation, displacement, weights, signs):
     order = sorted(range(len(ease)), key=lambda i: operation.avals[i].shape == shape)
     for i in order:
         if operation.free[i]:
-            share = ease[i] / (sum(ease) + 1 / weights.output)
+            # A weak projection: each follows as if alone.
+            total = 1 / weights.output + (0.0 if weights.weak else sum(ease))
+            share = ease[i] / total
             moved[i] = _gather_copies(
                 signs[i] * share * displacement, operation.avals[i]
             )
-            displacement = displacement - signs[i] * moved[i]
+            if not weights.weak:
+                displacement = displacement - signs[i] * moved[i]
             ease[i] = 0.0
     return tuple(moved)
 
@@ -76,14 +80,21 @@ def _multiple(operation, position, factor, displacement, weights):
     factor = jnp.broadcast_to(factor, displacement.shape)
     ridge = weights.inputs[position] / weights.output
     total = _gather_copies(factor * displacement, aval, jnp.sum)
+    if weights.weak:
+        return total / ridge
     return total / (_gather_copies(factor**2, aval, jnp.sum) + ridge)
 
 
 @register_projection("mul")
 def project_product(operation, inputs, output, displacement, weights):
-    """{z = c x} or {z = x c}, c constant."""
+    """{z = c x} or {z = x c}, c constant; or {z = x y}, as gates do."""
     if all(operation.free):
-        raise NotImplementedError("both factors depend on trainable parameters")
+        copied = _copy_weights(operation, weights)
+        x, y = (jnp.broadcast_to(value, displacement.shape) for value in inputs)
+        moved = product_of_two(
+            x, y, displacement, *copied, weights.output, weights.weak
+        )
+        return _gather_both(operation, moved)
     position = operation.free.index(True)
     factor = inputs[1 - position]
     moved = _multiple(operation, position, factor, displacement, weights)
@@ -92,10 +103,49 @@ def project_product(operation, inputs, output, displacement, weights):
 
 @register_projection("div")
 def project_quotient(operation, inputs, output, displacement, weights):
-    """{z = x / c}, c constant."""
-    if operation.free[1]:
-        raise NotImplementedError("the divisor depends on trainable parameters")
-    return _multiple(operation, 0, 1 / inputs[1], displacement, weights), None
+    """{z = x / c}, c constant; or {z = x / y}, one Gauss-Newton step that descends."""
+    if not operation.free[1]:
+        return _multiple(operation, 0, 1 / inputs[1], displacement, weights), None
+    a, b = _copy_weights(operation, weights)
+    x, y = (jnp.broadcast_to(value, displacement.shape) for value in inputs)
+    c = weights.output
+    to_x, to_y = 1 / y, -output / y
+    ease_x = 1 / a if operation.free[0] else 0.0
+    bend = 0.0 if weights.weak else ease_x * to_x**2 + to_y**2 / b
+    multiplier = displacement / (bend + 1 / c)
+    dx, dy = ease_x * to_x * multiplier, to_y * multiplier / b
+    if not weights.weak:
+        # The divisor may lose at most half of itself, and the point must get nearer.
+        shrink = jnp.minimum(1, 0.5 * jnp.abs(y) / jnp.maximum(jnp.abs(dy), 1e-30))
+        dx, dy = _descending(
+            lambda dx, dy: (dx - output * dy) / (y + dy), displacement, dx, dy, shrink
+        )
+    moved = _gather_both(operation, (dx, dy))
+    return tuple(m if f else None for m, f in zip(moved, operation.free, strict=True))
+
+
+def _descending(rise, displacement, dx, dy, length):
+    """The step, halved until z is nearer to where it is wanted (else none)."""
+    best = jnp.zeros_like(length)
+    for halvings in reversed(range(6)):
+        t = length * 0.5**halvings
+        gap = jnp.abs(rise(t * dx, t * dy) - displacement)
+        best = jnp.where(gap < jnp.abs(displacement), t, best)
+    return best * dx, best * dy
+
+
+def _gather_both(operation, moved):
+    pairs = zip(moved, operation.avals, strict=True)
+    return tuple(_gather_copies(m, aval) for m, aval in pairs)
+
+
+@register_projection("min")
+def project_minimum(operation, inputs, output, displacement, weights):
+    """{z = min(x, y)} = {-z = max(-x, -y)}."""
+    moved = project_maximum(
+        operation, [-value for value in inputs], -output, -displacement, weights
+    )
+    return tuple(None if m is None else -m for m in moved)
 
 
 @register_projection("max")
@@ -107,8 +157,7 @@ def project_maximum(operation, inputs, output, displacement, weights):
         moved = maximum_displacement(
             x, y, displacement, copied[0], copied[1], weights.output
         )
-        avals = operation.avals
-        return tuple(_gather_copies(m, a) for m, a in zip(moved, avals, strict=True))
+        return _gather_both(operation, moved)
     position = operation.free.index(True)
     above = jnp.broadcast_to(
         inputs[position] - inputs[1 - position], displacement.shape

@@ -5,6 +5,7 @@ from fixproj.nn._fit import fit as fit
 from fixproj.nn._graph import (
     Trace as Trace,
     UnsupportedPrimitiveError as UnsupportedPrimitiveError,
+    plot_graph as plot_graph,
     register_projection as register_projection,
     trace as trace,
 )

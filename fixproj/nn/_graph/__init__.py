@@ -5,6 +5,7 @@ from fixproj.nn._graph._errors import (
     UnsupportedPrimitiveError as UnsupportedPrimitiveError,
 )
 from fixproj.nn._graph._operation import Operation as Operation, Weights as Weights
+from fixproj.nn._graph._plot import plot_graph as plot_graph
 from fixproj.nn._graph._registry import register_projection as register_projection
 from fixproj.nn._graph._rules import (
     contraction as contraction,

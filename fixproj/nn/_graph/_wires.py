@@ -43,6 +43,8 @@ SELECTING = frozenset(
         "select_n",
         "slice",
         "split",
+        "stack",
+        "unstack",
     }
 )
 # Only these inputs of a wire carry numbers through; the others say where to.

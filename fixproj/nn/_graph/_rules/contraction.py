@@ -10,7 +10,6 @@ that meets a column of ones.
 import math
 
 import jax.numpy as jnp
-import jax.scipy.linalg as jsl
 import numpy as np
 
 from fixproj.nn._graph._registry import register_projection
@@ -125,29 +124,40 @@ def _project(operation, inputs, displacement, weights, bias):
     return first, second, moved.bias
 
 
-def _weak_product(x, w, bias, displacement, a, b, c):
-    """`product_displacement` where the factors are heavy: two small Cholesky solves.
+# Rows that the Gram matrix of a weak product's inputs is estimated from.
+_ROWS = 64
 
-    The Sylvester equation L (W'W / a + I / c) + (X X' / b) L = R is replaced by
-    (I + X X' / (b p)) L (W'W / a + I / c) = R, with p the mean eigenvalue of the right
-    factor: equal to first order in 1 / a and 1 / b. X does not see the left factor.
+
+def _weak_product(x, w, bias, displacement, a, b, c):
+    """`product_displacement` where the factors are heavy, by one small Cholesky solve.
+
+    The Sylvester equation L (W'W / a + I / c) + (X X' / b) L = R is replaced by two
+    that agree with it to first order in 1 / a and 1 / b: on the side of the outputs
+
+        L = c R (I - t W'W / (1 + t |W|^2)),   t = c / a,
+
+    which damps by less than the inverse (I + t W'W)^-1 does, and on that of the inputs
+    dW = (I + c X'X / b)^-1 X' L / b, with X'X estimated from an even sample of rows.
     """
     dtype = displacement.dtype
     work = at_least_single(dtype)
     x1, w, residual = (value.astype(work) for value in (x, w, displacement))
-    left, level = None, 1 / c
-    multiplier = c * residual
+    left, multiplier = None, c * residual
     if not _is_fixed(a):
-        columns = w.shape[1]
-        gram = w.T @ w / a + jnp.eye(columns, dtype=work) / c
-        level = jnp.trace(gram) / columns
-        multiplier = jsl.cho_solve(jsl.cho_factor(gram), residual.T).T
+        back = multiplier @ w.T
+        ratio = c / a
+        damping = ratio / (1 + ratio * jnp.sum(w**2))
+        multiplier = multiplier - damping * (back @ w)
         left = (multiplier @ w.T / a).astype(dtype)
     if _is_fixed(b):
         return ProductDisplacement(left, None, None)
     if bias is not None:
         x1 = jnp.concatenate([x1, jnp.ones_like(x1[:, :1])], axis=1)
-    right = damped(x1, x1.T @ multiplier / b, 1 / (b * level)).astype(dtype)
+    rows = x1.shape[0]
+    wide = x1.shape[1] > rows
+    sample = x1[:: max(1, rows // _ROWS)] if wide else x1
+    strength = c / b * (rows / sample.shape[0])
+    right = damped(sample, x1.T @ multiplier / b, strength).astype(dtype)
     if bias is None:
         return ProductDisplacement(left, right, None)
     return ProductDisplacement(left, right[:-1], right[-1])

@@ -89,11 +89,9 @@ def _multiple(operation, position, factor, displacement, weights):
 def project_product(operation, inputs, output, displacement, weights):
     """{z = c x} or {z = x c}, c constant; or {z = x y}, as gates do."""
     if all(operation.free):
-        copied = _copy_weights(operation, weights)
+        a, b = _copy_weights(operation, weights)
         x, y = (jnp.broadcast_to(value, displacement.shape) for value in inputs)
-        moved = product_of_two(
-            x, y, displacement, *copied, weights.output, weights.weak
-        )
+        moved = product_of_two(x, y, displacement, a, b, weights.output, weights.weak)
         return _gather_both(operation, moved)
     position = operation.free.index(True)
     factor = inputs[1 - position]

@@ -104,10 +104,12 @@ def maximum_of_stack(stack, displacement, a, c):
     sum_i a_i max(t - gap_i, 0) = c (|d| - t), gap_i = max x - x_i: Newton's iteration
     from above ends after finitely many steps.
     """
-    gaps = jnp.max(stack, axis=0, keepdims=True) - stack
     first = jnp.argmax(stack, axis=0)[None]
     numbers = lax.broadcasted_iota(first.dtype, stack.shape, 0)
     largest = numbers == first
+    # Zero by definition: a compiler that recomputes the stack may round it otherwise.
+    gaps = jnp.max(stack, axis=0, keepdims=True) - stack
+    gaps = jnp.where(largest, 0, gaps)
     a = jnp.broadcast_to(jnp.asarray(a, stack.dtype), stack.shape)
     c = jnp.asarray(c, stack.dtype)
     top = jnp.sum(jnp.where(largest, a, 0), axis=0)

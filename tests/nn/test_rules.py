@@ -247,7 +247,7 @@ class Convolutional(eqx.Module):
 
 
 class Recurrent(eqx.Module):
-    cell: eqx.Module
+    cell: eqx.nn.GRUCell
     last: eqx.nn.Linear
 
     def __init__(self, key):

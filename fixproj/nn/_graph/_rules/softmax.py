@@ -15,6 +15,7 @@ from fixproj.nn._graph._registry import register_projection
 
 _STEPS = 8
 _HALVINGS = 6
+_SMALL = 1e-3
 
 
 @register_projection("softmax")
@@ -48,8 +49,11 @@ def project_softmax(operation, inputs, output, displacement, weights):
     best, least = jnp.zeros_like(x), c * total(displacement**2)
     for halvings in reversed(range(_HALVINGS)):
         step = full * 0.5**halvings
-        p = jax.nn.softmax(x + step, axis=axes)
-        cost = a * total(step**2) + c * total((p - output - displacement) ** 2)
+        # The difference of two points would lose a small movement.
+        small = jnp.max(jnp.abs(step), axis=axes, keepdims=True) < _SMALL
+        rise = jax.nn.softmax(x + step, axis=axes) - output
+        rise = jnp.where(small, jacobian(step), rise)
+        cost = a * total(step**2) + c * total((rise - displacement) ** 2)
         # Where rounding hides the difference the longer step is as good.
         best = jnp.where(cost <= least * (1 + 8 * jnp.finfo(x.dtype).eps), step, best)
         least = jnp.minimum(cost, least)

@@ -123,7 +123,7 @@ def product_of_two(x, y, displacement, a, b, c, weak=False):
     ratio = jnp.asarray(a, dtype) * jnp.asarray(b, dtype) / jnp.asarray(c, dtype)
     total, gap = root_a * x + root_b * y, root_a * x - root_b * y
     # From a saddle (x = y = 0) any direction is as good; this one is not zero.
-    least = jnp.asarray(1e-12 if dtype == jnp.float64 else 1e-5, dtype)
+    least = jnp.asarray(1e-7 if dtype == jnp.float64 else 1e-5, dtype)
     total = jnp.where(total == 0, least, total)
     gap = jnp.where(gap == 0, least, gap)
     wanted = displacement * root_a * root_b
@@ -136,7 +136,7 @@ def product_of_two(x, y, displacement, a, b, c, weak=False):
     one = jnp.ones_like(x)
     slope = 0.5 * total**2 + 0.5 * gap**2 + ratio
     start = jnp.clip(wanted / slope, -0.9, 0.9)
-    m = bracketed_root(missing, -one, one, start, 40)
+    m = bracketed_root(missing, -one, one, start, 60)
     edge = 1 - jnp.finfo(dtype).eps
     m = jnp.clip(m, -edge, edge)
     d_total, d_gap = total * m / (1 - m), -gap * m / (1 + m)

@@ -10,14 +10,25 @@ from ._iteration import (
     Broyden as Broyden,
     Halpern as Halpern,
     Picard as Picard,
+    Restarts as Restarts,
     Squarem as Squarem,
     Steffensen as Steffensen,
 )
 from ._map import AbstractMap as AbstractMap, AbstractMethod as AbstractMethod
 from ._method import (
+    RAAR as RAAR,
+    RRR as RRR,
     AlternatingProjections as AlternatingProjections,
+    AveragedProjections as AveragedProjections,
+    CyclicDouglasRachford as CyclicDouglasRachford,
+    CyclicProjections as CyclicProjections,
+    DifferenceMap as DifferenceMap,
     DouglasRachford as DouglasRachford,
+    Dykstra as Dykstra,
+    Haugazeau as Haugazeau,
+    PeacemanRachford as PeacemanRachford,
 )
+from ._nearest_point import nearest_point as nearest_point
 from ._problem import (
     Feasibility as Feasibility,
     FixedPoint as FixedPoint,

@@ -23,7 +23,8 @@ def nearest_point(
     Args:
         sets: closed convex sets, as for [`fixproj.Feasibility`][].
         x: the point, a pytree of real or complex arrays that every set can project.
-        iteration: how the dual is solved; None is `fixproj.Anderson(memory=8)`.
+        iteration: how the dual is solved; None is
+            `fixproj.Anderson(memory=8, safeguard=2.0)`.
         **options: passed on to [`fixproj.solve`][]: `rtol`, `atol`, `max_steps`,
             `adjoint`, `throw`, `state` and so on.
 
@@ -45,5 +46,7 @@ def nearest_point(
         >>> print(fp.nearest_point(sets, jnp.array([2.0, 1.0])).value.round(3))
         [0.6 0.8]
     """
-    iteration = Anderson(memory=8) if iteration is None else iteration
+    if iteration is None:
+        # Strict: on the plateaus of a dual a wild step is not taken back otherwise.
+        iteration = Anderson(memory=8, safeguard=2.0)
     return solve(Feasibility(sets, x), Dykstra(), iteration, **options)

@@ -1,8 +1,8 @@
 """Sudoku as a feasibility problem, a thousand puzzles at a time.
 
-A grid is a table of candidates x[row, column, digit] in {0, 1}. Four rules hold at once:
-one digit in every cell, and every digit once in each row, each column and each block.
-Each rule gets its own copy of the table, so that
+A grid is a table of candidates x[row, column, digit] in {0, 1}. Four rules hold at
+once: one digit in every cell, and every digit once in each row, column and block. Each
+rule gets its own copy of the table, so that
 
     B   copy k obeys rule k: a one-hot vector in each of its groups
     A   the four copies are equal, and zero where a clue rules the candidate out

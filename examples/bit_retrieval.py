@@ -34,7 +34,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 
-BETA = 0.35
+BETA = 0.32
 CHUNK = 500
 
 

@@ -36,6 +36,7 @@ def _numpy_sets(rng):
     return sets, in_halfspace, in_ball
 
 
+@pytest.mark.one_precision
 def test_maps_against_their_formulas():
     rng = np.random.default_rng(0)
     sets, p_a, p_b = _numpy_sets(rng)
@@ -179,7 +180,7 @@ def test_nearest_point_against_clarabel():
     assert x.value is not None
     tolerance = 1e-6 if dtype == jnp.float64 else 1e-3
     np.testing.assert_allclose(solution.value, x.value, atol=tolerance)
-    assert solution.stats["num_steps"] < 100
+    assert solution.stats["num_steps"] < 300
 
 
 @pytest.mark.one_precision
@@ -215,6 +216,7 @@ def test_haugazeau_finds_the_nearest_point():
     np.testing.assert_allclose(value, [1.0, 0.0], atol=1e-3)
 
 
+@pytest.mark.one_precision
 def test_stacked_sets_are_the_same_as_single_ones():
     a, b, inside = _polyhedron()
     sets = _sets(jnp.asarray(a), jnp.asarray(b), jnp.asarray(inside))
@@ -236,6 +238,7 @@ def test_stacked_sets_are_the_same_as_single_ones():
     np.testing.assert_allclose(swept, y, atol=1e-5)
 
 
+@pytest.mark.one_precision
 def test_random_order_visits_every_set_and_follows_the_key():
     class Label(eqx.Module):
         index: int
@@ -246,11 +249,12 @@ def test_random_order_visits_every_set_and_follows_the_key():
 
     y0 = jnp.array(0.0)
     problem = fp.Feasibility([Label(i) for i in (1, 2, 3)], y0)
-    digits = set()
-    for seed in range(20):
-        map_ = fp.CyclicProjections(jr.key(seed)).make_map(problem)
-        digits.add(int(map_.apply(y0)))
-        assert int(map_.apply(y0)) == int(map_.apply(y0))
+    sweep = lambda key: fp.CyclicProjections(key).make_map(problem).apply(y0)
+    sweeps = jax.jit(jax.vmap(sweep))
+    keys = jr.split(jr.key(0), 20)
+    found = np.asarray(sweeps(keys), int)
+    np.testing.assert_array_equal(found[::-1], sweeps(keys[::-1]))
+    digits = set(found.tolist())
     assert digits <= {123, 132, 213, 231, 312, 321}
     assert len(digits) >= 4
 
@@ -269,6 +273,7 @@ def test_restarts_leave_a_cycle():
     assert steps % 7 == 1 and steps > 7
 
 
+@pytest.mark.one_precision
 def test_a_cycle_of_reflections_is_not_called_infeasible():
     # Two lines that meet at a right angle: both reflections together are -1.
     lines = [

@@ -51,10 +51,12 @@ class CyclicProjections(AbstractMethod):
         >>> import fixproj as fp, jax.numpy as jnp, jax.random as jr
         >>> from fixproj import projections as proj
         >>> rows = jnp.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [-1.0, -1.0]])
-        >>> sets = [proj.Halfspace(a, b) for a, b in zip(rows, [1.0, 1.0, 0.5, -1.0])]
+        >>> bounds = jnp.array([1.0, 1.0, 0.5, -1.0])
+        >>> sets = [proj.Halfspace(a, b) for a, b in zip(rows, bounds)]
         >>> method = fp.CyclicProjections(key=jr.key(0))
-        >>> print(fp.solve(fp.Feasibility(sets, jnp.array([3.0, 0.0])), method).value)
-        [1. 0.]
+        >>> x = fp.solve(fp.Feasibility(sets, jnp.array([3.0, 0.0])), method).value
+        >>> print(jnp.max(rows @ x - bounds) < 1e-4)
+        True
     """
 
     key: Key[Any, ""] | None = None

@@ -45,13 +45,13 @@ class RRR(AbstractMethod):
     Examples:
         >>> import fixproj as fp, jax.numpy as jnp
         >>> from fixproj import projections as proj
-        >>> class Bits:
+        >>> class Circle:
         ...     def project(self, x):
-        ...         return jnp.where(x > 0, 1.0, -1.0)
-        >>> sums = proj.Affine(jnp.array([[3.0, 5.0, 7.0, 9.0]]), jnp.array([4.0]))
-        >>> problem = fp.Feasibility([sums, Bits()], jnp.array([0.1, 0.3, 0.2, 0.0]))
-        >>> print(fp.solve(problem, fp.RRR(), rtol=1e-3).value.round(1))
-        [ 1. -1. -1.  1.]
+        ...         return x / jnp.linalg.norm(x)
+        >>> line = proj.Affine(jnp.array([[0.0, 1.0]]), jnp.array([0.5]))
+        >>> problem = fp.Feasibility([line, Circle()], jnp.array([0.3, 0.2]))
+        >>> print(fp.solve(problem, fp.RRR()).value.round(3))
+        [0.866 0.5  ]
     """
 
     beta: float | Scalar = 0.5

@@ -50,8 +50,9 @@ class RRR(AbstractMethod):
         ...         return x / jnp.linalg.norm(x)
         >>> line = proj.Affine(jnp.array([[0.0, 1.0]]), jnp.array([0.5]))
         >>> problem = fp.Feasibility([line, Circle()], jnp.array([0.3, 0.2]))
-        >>> print(fp.solve(problem, fp.RRR()).value.round(3))
-        [0.866 0.5  ]
+        >>> x, y = fp.solve(problem, fp.RRR()).value
+        >>> print(f"{x:.3f} {y:.3f}")
+        0.866 0.500
     """
 
     beta: float | Scalar = 0.5

@@ -11,6 +11,7 @@ converges, if a set is bounded, to a point with the least sum of w_i dist(z, C_i
 """
 
 import functools as ft
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -58,7 +59,7 @@ class AveragedProjections(AbstractMethod):
 
     def __init__(
         self,
-        weights: Float[ArrayLike, " sets"] | None = None,
+        weights: Float[ArrayLike, " sets"] | Sequence[float] | None = None,
         extrapolate: bool = False,
     ):
         if weights is not None:

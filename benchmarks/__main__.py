@@ -15,6 +15,7 @@ import sys
 import jax
 
 from benchmarks import first_call, fixed_point, implicit
+from benchmarks import feasibility, first_call, fixed_point
 
 
 class _Tee(io.StringIO):
@@ -34,6 +35,7 @@ SECTIONS = {
     "Import and first call": (first_call, ["--rounds", "5"], ["--rounds", "15"]),
     "Fixed-point iterations": (fixed_point, ["--quick"], []),
     "Gradients": (implicit, [], ["--full"]),
+    "Feasibility": (feasibility, ["--quick"], []),
 }
 RESULTS = pathlib.Path(__file__).with_name("RESULTS.md")
 

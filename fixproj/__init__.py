@@ -11,6 +11,7 @@ from ._iteration import (
     Broyden as Broyden,
     Halpern as Halpern,
     Picard as Picard,
+    Restarts as Restarts,
     Squarem as Squarem,
     Steffensen as Steffensen,
 )
@@ -24,7 +25,19 @@ from ._method import (
     DouglasRachford as DouglasRachford,
     ForwardBackward as ForwardBackward,
     LinearizedADMM as LinearizedADMM,
+    RAAR as RAAR,
+    RRR as RRR,
+    AlternatingProjections as AlternatingProjections,
+    AveragedProjections as AveragedProjections,
+    CyclicDouglasRachford as CyclicDouglasRachford,
+    CyclicProjections as CyclicProjections,
+    DifferenceMap as DifferenceMap,
+    DouglasRachford as DouglasRachford,
+    Dykstra as Dykstra,
+    Haugazeau as Haugazeau,
+    PeacemanRachford as PeacemanRachford,
 )
+from ._nearest_point import nearest_point as nearest_point
 from ._problem import (
     Feasibility as Feasibility,
     FixedPoint as FixedPoint,

@@ -171,7 +171,11 @@ def _judge(
         two_norm = _tree.two_norm(state.z).astype(size.dtype)
         same = lambda a, b: jnp.abs(a - b) <= 8 * epsilon * a
         repeats = same(residual, last.residual)
-        drifts = repeats & (size - last.size > _WINDOW / 4 * residual)
+        # Between curved sets the speed of a drift tends to a constant, slowly, and far
+        # from the start it is rounded as coarsely as the iterate.
+        noise = max(8 * epsilon, 1e-6) * residual + 2 * epsilon * size
+        steady = jnp.abs(residual - last.residual) <= noise
+        drifts = steady & (size - last.size > _WINDOW / 4 * residual)
         cycles = repeats & same(two_norm, last.two_norm)
         rounding = (residual <= 64 * epsilon * size) & (residual > last.residual / 2)
         # A search that moves on at constant speed may yet arrive: it gets more time.

@@ -1,6 +1,7 @@
 """The one idea of the library: a problem and a method make a map z -> T(z)."""
 
 import abc
+from typing import ClassVar
 
 import equinox as eqx
 from jaxtyping import PyTree, Scalar
@@ -16,7 +17,13 @@ class AbstractMap(eqx.Module):
 
     All parameters of the problem are leaves of the map, so the implicit function
     theorem at `z = T(z)` gives the derivative with respect to each of them.
+
+    Attributes:
+        settles: whether iterates that stand still, or go around in a cycle, say that
+            the constraints which the answer violates cannot be met.
     """
+
+    settles: ClassVar[bool] = True
 
     @abc.abstractmethod
     def init(self) -> PyTree:

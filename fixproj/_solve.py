@@ -180,8 +180,9 @@ def _check_constraints(map_, value, result, tolerances, scale):
     # A violation is of first order where the residual can be of second (tangent sets).
     size = jnp.minimum(scale, 1) + tolerances.norm(value)
     unmet = violation > 10 * jnp.sqrt(tolerances.allowed(size, scale) * size)
-    settled = (result == RESULTS.successful) | (result == RESULTS.stagnated)
-    settled = settled | (result == RESULTS.diverged)
+    settled = (result == RESULTS.successful) | (result == RESULTS.diverged)
+    if map_.settles:
+        settled = settled | (result == RESULTS.stagnated)
     return violation, RESULTS.where(
         unmet & settled, RESULTS.infeasible_suspected, result
     )

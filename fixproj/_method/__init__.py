@@ -9,3 +9,14 @@ from .douglas_rachford import DouglasRachford as DouglasRachford
 from .forward_backward import ForwardBackward as ForwardBackward
 from .linearized_admm import LinearizedADMM as LinearizedADMM
 from .pdhg import PDHG as PDHG
+from .averaged_projections import AveragedProjections as AveragedProjections
+from .cyclic_douglas_rachford import CyclicDouglasRachford as CyclicDouglasRachford
+from .cyclic_projections import CyclicProjections as CyclicProjections
+from .difference_map import DifferenceMap as DifferenceMap
+from .direct import Direct as Direct
+from .douglas_rachford import DouglasRachford as DouglasRachford
+from .dykstra import Dykstra as Dykstra
+from .haugazeau import Haugazeau as Haugazeau
+from .peaceman_rachford import PeacemanRachford as PeacemanRachford
+from .raar import RAAR as RAAR
+from .rrr import RRR as RRR

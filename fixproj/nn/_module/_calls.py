@@ -38,6 +38,11 @@ def watching(watcher: Any):
         _watchers.stack.pop()
 
 
+def is_watched() -> bool:
+    """Whether the current call is an abstract one, of `init` or `tabulate`."""
+    return bool(_watchers.stack)
+
+
 def watched(call: Callable) -> Callable:
     """A module's `__call__` with what happens around it."""
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from fixproj.nn._module._calls import is_watched
 from fixproj.nn._module._errors import LayerError
 from fixproj.nn._module._initializer import Initializer
 from fixproj.nn._module._kinds import BatchStat, Parameter
@@ -106,7 +107,8 @@ class BatchNorm(Module):
         axes = tuple(range(x.ndim - 1))
         mean = jnp.mean(x, axes, dtype=work)
         square = jnp.mean(jax.lax.square(x.astype(work)), axes)
-        if self.axis_name is not None:
+        # `init` and `tabulate` run outside of the mapped axis, for the shapes only.
+        if self.axis_name is not None and not is_watched():
             mean, square = jax.lax.pmean((mean, square), self.axis_name)
         var = jnp.maximum(square - jax.lax.square(mean), 0)
 

@@ -1,5 +1,7 @@
 """Networks: tracing any JAX model, and trainers that share one protocol."""
 
+from fixproj.nn._callbacks import EarlyStopping as EarlyStopping
+from fixproj.nn._checkpoint import Checkpoint as Checkpoint
 from fixproj.nn._evaluate import evaluate as evaluate
 from fixproj.nn._fit import fit as fit
 from fixproj.nn._graph import (

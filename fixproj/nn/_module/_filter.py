@@ -132,7 +132,7 @@ def trainable(tree: _Tree) -> _Tree:
         >>> print(nn.trainable(model).layers[0].kernel)
         Nothing
     """
-    return filter(tree, Parameter, _not_frozen)
+    return filter(tree, is_trainable)
 
 
 def map(fn: Callable, tree: _Tree, *filters: Any) -> _Tree:
@@ -194,8 +194,9 @@ def field_infos(tree: PyTree) -> tuple[FieldInfo, ...]:
     return _infos(treedef, _inexact_flags(treedef, leaves))
 
 
-def _not_frozen(info: FieldInfo) -> bool:
-    return not getattr(info.module, "frozen", False)
+def is_trainable(info: FieldInfo) -> bool:
+    """Whether a leaf is a parameter of a module that is not frozen."""
+    return info.is_kind(Parameter) and not getattr(info.module, "frozen", False)
 
 
 def _inexact_flags(treedef, leaves) -> tuple[bool, ...]:

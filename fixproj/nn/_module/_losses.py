@@ -112,7 +112,7 @@ mean_squared_logarithmic_error = _elementwise(
 huber = _elementwise(
     "huber",
     "the squared error halved, linear beyond `delta` (1)",
-    lambda p, t, delta=1.0: optax.huber_loss(p, t, delta),
+    lambda p, t, delta=1.0: optax.huber_loss(p, t, delta=delta),
 )
 
 

@@ -250,6 +250,9 @@ def test_pooling_equals_flax(padding, getkey):
             expected = theirs(x, (3, 2), **options)
         np.testing.assert_allclose(y, expected, rtol=1e-5)
         np.testing.assert_allclose(ours((3, 2), **options)(x[0]), y[0], rtol=1e-5)
+        grads = jax.jit(jax.grad(lambda x: ours((3, 2), **options)(x).sum()))(x)  # noqa: B023
+        if ours is nn.MaxPool:  # each window passes 1 on
+            np.testing.assert_allclose(grads.sum(), y.size, rtol=1e-5)
     with pytest.raises(nn.LayerError, match=r"\(\.\.\., _, _, features\), got \(6, 3"):
         nn.MaxPool((3, 2))(x[0, 0])
 

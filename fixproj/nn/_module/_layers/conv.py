@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from fixproj.nn._module._errors import LayerError
@@ -269,7 +270,8 @@ def pool(layer, x, size, strides, padding, initial, combine):
         padding = ((0, 0),) * len(leading) + padding + ((0, 0),)
     return jax.lax.reduce_window(
         x,
-        jnp.asarray(initial, x.dtype),
+        # Not a JAX array: by its value JAX knows the rule for the derivative.
+        np.asarray(initial, x.dtype),
         combine,
         (*leading, *size, 1),
         (*leading, *strides, 1),

@@ -1,5 +1,7 @@
 """Layers against Flax on the same weights."""
 
+from typing import Any
+
 import equinox as eqx
 import flax.linen as linen
 import jax
@@ -129,7 +131,7 @@ def test_equals_flax(name, getkey):
     "kind", ["full", pytest.param("plain", marks=pytest.mark.slow)]
 )
 def test_batch_norm_equals_flax(kind, getkey):
-    options = {"momentum": 0.7, "epsilon": 1e-2}
+    options: dict[str, Any] = {"momentum": 0.7, "epsilon": 1e-2}
     if kind == "plain":
         options |= {"use_scale": False, "use_bias": False}
     theirs = linen.BatchNorm(use_running_average=False, **options)

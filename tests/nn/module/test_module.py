@@ -244,7 +244,7 @@ def test_module_init_sees_what_was_initialised():
     assert not Tied(3, 2).initialized
 
     class Forgets(nn.Module):
-        def module_init(self, key):
+        def module_init(self, key):  # pyright: ignore
             pass
 
     with pytest.raises(TypeError, match="must return the new module"):
@@ -386,7 +386,7 @@ def _declare(annotations, base=nn.Module, **values):
         (_declare({"a": "nn.Paramter"}), "Made.a: the annotation 'nn.Paramter'"),
         (_declare({"train": nn.Parameter}), "name is taken"),
         (_declare({"w": nn.State}, base=Affine), "declares .* as Parameter, Made as"),
-        (lambda: nn.Parameter(), "is a kind"),
+        (lambda: nn.Parameter(), "is a kind"),  # pyright: ignore
         (lambda: _declare({"a": nn.Parameter})()("relu"), "Made.a .*Parameter.* str"),
         (lambda: _declare({"a": nn.Parameter})()(jnp.sin), "Made.a .*Parameter"),
         (lambda: _declare({"a": Array})()(jnp.ones(1)), "Made.a holds .*names no kind"),
@@ -394,7 +394,7 @@ def _declare(annotations, base=nn.Module, **values):
         (lambda: _declare({"a": list})()([Affine(1, 1)]), "names no module"),
         (lambda: _declare({"a": set})()({1}), "must be hashable"),
         (lambda: _declare({"a": list[nn.Module]})()([jnp.sin]), "nn.Lambda"),
-        (lambda: nn.Initializer(3), "function of a key"),
+        (lambda: nn.Initializer(3), "function of a key"),  # pyright: ignore
         (lambda: nn.Initializer(lambda: 3), "must take a key"),
     ],
 )

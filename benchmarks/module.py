@@ -1,8 +1,8 @@
 """What a module with kinds costs more than a plain Equinox module.
 
 A perceptron of 50 layers, as `nn.Module` and as `equinox.Module` with the same arrays:
-flatten, unflatten, the dispatch of a compiled call, and the selection of parameters. The
-least of several interleaved samples counts, since these calls are short.
+flatten, unflatten, the dispatch of a compiled call, and the selection of parameters.
+The least of several interleaved samples counts, since these calls are short.
 """
 
 import argparse

@@ -1,3 +1,6 @@
+# pyright: reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportArgumentType=false, reportIndexIssue=false
+# pyright: reportOptionalMemberAccess=false
 """Early stopping, the best model, and going on where a training was interrupted."""
 
 import signal

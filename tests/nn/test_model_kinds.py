@@ -1,3 +1,6 @@
+# pyright: reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportArgumentType=false, reportIndexIssue=false
+# pyright: reportOptionalMemberAccess=false
 """Every trainer on every kind of model."""
 
 import flax.linen as linen

@@ -1,3 +1,6 @@
+# pyright: reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportArgumentType=false, reportIndexIssue=false
+# pyright: reportOptionalMemberAccess=false
 """Losses and metrics against scikit-learn and formulas in NumPy."""
 
 import jax

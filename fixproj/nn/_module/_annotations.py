@@ -76,7 +76,7 @@ def slot_of(owner: str, name: str, annotation: Any) -> Slot:
         )
     if kinds:
         (kind,) = kinds
-        return Slot(kind, issubclass(kind, Static))
+        return Slot(kind, issubclass(kind, Static))  # pyright: ignore
     return Slot(None, not modules)
 
 

@@ -220,7 +220,7 @@ def _as_test(f) -> Callable[[FieldInfo], bool]:
             "A filter is a kind such as nn.Parameter or a predicate on nn.FieldInfo, "
             f"got {f!r}."
         )
-    return f
+    return f  # pyright: ignore
 
 
 @functools.lru_cache(maxsize=_CACHED)

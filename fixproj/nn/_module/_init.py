@@ -69,9 +69,9 @@ def as_key(key: Any) -> Array:
     dtype = getattr(key, "dtype", None)
     if dtype is not None and (
         jnp.issubdtype(dtype, jax.dtypes.prng_key)
-        or (dtype == jnp.uint32 and key.shape[-1:] == (2,))
+        or (dtype == jnp.uint32 and key.shape[-1:] == (2,))  # pyright: ignore
     ):
-        return key
+        return key  # pyright: ignore
     raise TypeError(f"key must be a PRNG key or an integer seed, got {key!r}.")
 
 

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from fixproj._check import is_traced
 from fixproj.nn._module._annotations import (
     evaluate,
     is_no_field,
@@ -37,7 +38,10 @@ class Mode(NamedTuple):
 _MODES = {
     mode: mode
     for mode in (
-        Mode(t, f, r) for t in (False, True) for f in (False, True) for r in (0, 1)
+        Mode(t, f, r)
+        for t in (False, True)
+        for f in (False, True)
+        for r in (False, True)
     )
 }
 _START = _MODES[Mode()]
@@ -89,7 +93,7 @@ def _declare_fields(name, bases, namespace, scopes) -> None:
         value = namespace.get(field, dataclasses.MISSING)
         if isinstance(value, dataclasses.Field):
             static = slot.static or bool(value.metadata.get("static"))
-            value.metadata = {**value.metadata, **metadata, "static": static}
+            value.metadata = {**value.metadata, **metadata, "static": static}  # pyright: ignore
         elif isinstance(value, property) or callable(getattr(value, "__get__", None)):
             continue
         elif value is dataclasses.MISSING:
@@ -256,11 +260,11 @@ class Module(eqx.Module, metaclass=_ModuleMeta):
 
         Frozen batch normalisation and dropout behave as in evaluation mode.
         """
-        return set_mode(self, frozen=True)
+        return set_mode(self, frozen=True)  # pyright: ignore
 
     def unfreeze(self) -> Self:
         """Undoes `freeze`, here and in all modules inside."""
-        return set_mode(self, frozen=False)
+        return set_mode(self, frozen=False)  # pyright: ignore
 
     def tabulate(self, *inputs: Any, **options: Any) -> str:
         """A table of the modules; see `nn.tabulate`."""
@@ -383,5 +387,5 @@ def _is_data(leaf) -> bool:
             | complex,
         )
         or is_nothing(leaf)
-        or isinstance(leaf, jax.core.Tracer)
+        or is_traced(leaf)
     )

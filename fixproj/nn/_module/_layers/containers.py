@@ -85,7 +85,7 @@ class Sequential(Module):
     layers: tuple[Module, ...]
 
     def __init__(self, *layers: Callable):
-        self.layers = tuple(_as_layer("Sequential", layer) for layer in layers)
+        self.layers = tuple(_as_layer("Sequential", layer) for layer in layers)  # pyright: ignore
 
     def __call__(self, x: Any) -> Any:
         """What the last layer gives."""
@@ -177,7 +177,7 @@ class Residual(Module):
     module: Module
 
     def __init__(self, module: Callable):
-        self.module = _as_layer("Residual", module)
+        self.module = _as_layer("Residual", module)  # pyright: ignore
 
     def __call__(self, x: Array) -> Any:
         """The sum; with the new module where it has state."""
@@ -208,7 +208,7 @@ class SkipConcat(Module):
     module: Module
 
     def __init__(self, module: Callable):
-        self.module = _as_layer("SkipConcat", module)
+        self.module = _as_layer("SkipConcat", module)  # pyright: ignore
 
     def __call__(self, x: Array) -> Any:
         """Both; with the new module where it has state."""

@@ -16,6 +16,7 @@ import jax
 
 from benchmarks import first_call, fixed_point, implicit
 from benchmarks import feasibility, first_call, fixed_point
+from benchmarks import first_call, fixed_point, module
 
 
 class _Tee(io.StringIO):
@@ -36,6 +37,7 @@ SECTIONS = {
     "Fixed-point iterations": (fixed_point, ["--quick"], []),
     "Gradients": (implicit, [], ["--full"]),
     "Feasibility": (feasibility, ["--quick"], []),
+    "Modules": (module, ["--rounds", "31"], ["--rounds", "101"]),
 }
 RESULTS = pathlib.Path(__file__).with_name("RESULTS.md")
 
@@ -52,11 +54,11 @@ def main():
         f"{jax.default_backend()} backend, jax {jax.__version__}, "
         f"Python {platform.python_version()}.\n"
     ]
-    for title, (module, short, long) in SECTIONS.items():
+    for title, (script, short, long) in SECTIONS.items():
         tee = _Tee(sys.stdout)
         with contextlib.redirect_stdout(tee):
-            print(f"\n## {title}\n\n{(module.__doc__ or '').strip()}\n")
-            module.main(long if full else short)
+            print(f"\n## {title}\n\n{(script.__doc__ or '').strip()}\n")
+            script.main(long if full else short)
         pages.append(tee.getvalue())
     RESULTS.write_text("".join(pages))
     print(f"\nWrote {RESULTS.relative_to(pathlib.Path.cwd())}")

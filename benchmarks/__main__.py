@@ -14,9 +14,7 @@ import sys
 
 import jax
 
-from benchmarks import first_call, fixed_point, implicit
-from benchmarks import feasibility, first_call, fixed_point
-from benchmarks import first_call, fixed_point, module
+from benchmarks import feasibility, first_call, fixed_point, implicit, module
 
 
 class _Tee(io.StringIO):

@@ -23,6 +23,10 @@ from ._problem import (
     FixedPoint as FixedPoint,
     Root as Root,
 )
+from ._qp import (
+    InteriorPoint as InteriorPoint,
+    QuadraticProgram as QuadraticProgram,
+)
 from ._solution import RESULTS as RESULTS, Solution as Solution
 from ._solve import solve as solve
 from ._tree import max_norm as max_norm, rms_norm as rms_norm, two_norm as two_norm

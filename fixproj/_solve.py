@@ -16,12 +16,13 @@ from ._loop import Tolerances
 from ._map import AbstractMethod
 from ._method import Direct, DouglasRachford
 from ._problem import Feasibility, FixedPoint, Root
+from ._qp import InteriorPoint, QuadraticProgram, solve_program
 from ._solution import RESULTS, Solution
 from .implicit import AbstractAdjoint, Implicit
 
 
 def solve(
-    problem: FixedPoint | Root | Feasibility,
+    problem: FixedPoint | Root | Feasibility | QuadraticProgram,
     method: AbstractMethod | None = None,
     iteration: Any = None,
     *,
@@ -82,6 +83,12 @@ def solve(
     method = _default_method(problem) if method is None else method
     _check_arguments(problem, method, iteration, rtol, atol, adjoint, norm)
     check_positive_int("solve", "max_steps", max_steps)
+    if isinstance(problem, QuadraticProgram):
+        if history or norm is not _tree.max_norm:
+            name = "history" if history else "norm"
+            raise TypeError(f"solve: `{name}` does not apply to a program.")
+        options = (rtol, atol, max_steps, adjoint, state, throw, progress)
+        return solve_program(problem, method, iteration, *options)
     if iteration is None and not isinstance(problem, Root):
         iteration = Picard()
     is_ours = isinstance(iteration, AbstractIteration)
@@ -203,9 +210,12 @@ def _default_method(problem: Any) -> AbstractMethod:
         return Direct()
     if isinstance(problem, Feasibility):
         return DouglasRachford()
+    if isinstance(problem, QuadraticProgram):
+        return InteriorPoint()
     raise TypeError(
-        "solve: `problem` must be a fixproj.FixedPoint, fixproj.Root or "
-        f"fixproj.Feasibility, got {type(problem).__name__}."
+        "solve: `problem` must be a fixproj.FixedPoint, fixproj.Root, "
+        "fixproj.Feasibility or fixproj.QuadraticProgram, got "
+        f"{type(problem).__name__}."
     )
 
 
@@ -221,6 +231,11 @@ def _check_arguments(problem, method, iteration, rtol, atol, adjoint, norm) -> N
             f"{method!r}{hint}."
         )
     if isinstance(problem, FixedPoint | Root) != isinstance(method, Direct):
+        raise TypeError(
+            f"solve: `method` {type(method).__name__} does not apply to a "
+            f"{type(problem).__name__}."
+        )
+    if isinstance(problem, QuadraticProgram) != isinstance(method, InteriorPoint):
         raise TypeError(
             f"solve: `method` {type(method).__name__} does not apply to a "
             f"{type(problem).__name__}."

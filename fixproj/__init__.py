@@ -24,7 +24,9 @@ from ._problem import (
     Root as Root,
 )
 from ._qp import (
+    ConicProgram as ConicProgram,
     InteriorPoint as InteriorPoint,
+    OperatorSplitting as OperatorSplitting,
     QuadraticProgram as QuadraticProgram,
 )
 from ._solution import RESULTS as RESULTS, Solution as Solution

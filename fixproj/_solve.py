@@ -16,13 +16,19 @@ from ._loop import Tolerances
 from ._map import AbstractMethod
 from ._method import Direct, DouglasRachford
 from ._problem import Feasibility, FixedPoint, Root
-from ._qp import InteriorPoint, QuadraticProgram, solve_program
+from ._qp import (
+    ConicProgram,
+    InteriorPoint,
+    OperatorSplitting,
+    QuadraticProgram,
+    solve_program,
+)
 from ._solution import RESULTS, Solution
 from .implicit import AbstractAdjoint, Implicit
 
 
 def solve(
-    problem: FixedPoint | Root | Feasibility | QuadraticProgram,
+    problem: FixedPoint | Root | Feasibility | QuadraticProgram | ConicProgram,
     method: AbstractMethod | None = None,
     iteration: Any = None,
     *,
@@ -83,7 +89,7 @@ def solve(
     method = _default_method(problem) if method is None else method
     _check_arguments(problem, method, iteration, rtol, atol, adjoint, norm)
     check_positive_int("solve", "max_steps", max_steps)
-    if isinstance(problem, QuadraticProgram):
+    if isinstance(problem, QuadraticProgram | ConicProgram):
         if history or norm is not _tree.max_norm:
             name = "history" if history else "norm"
             raise TypeError(f"solve: `{name}` does not apply to a program.")
@@ -212,9 +218,11 @@ def _default_method(problem: Any) -> AbstractMethod:
         return DouglasRachford()
     if isinstance(problem, QuadraticProgram):
         return InteriorPoint()
+    if isinstance(problem, ConicProgram):
+        return OperatorSplitting()
     raise TypeError(
         "solve: `problem` must be a fixproj.FixedPoint, fixproj.Root, "
-        "fixproj.Feasibility or fixproj.QuadraticProgram, got "
+        "fixproj.Feasibility, fixproj.QuadraticProgram or fixproj.ConicProgram, got "
         f"{type(problem).__name__}."
     )
 
@@ -235,7 +243,12 @@ def _check_arguments(problem, method, iteration, rtol, atol, adjoint, norm) -> N
             f"solve: `method` {type(method).__name__} does not apply to a "
             f"{type(problem).__name__}."
         )
-    if isinstance(problem, QuadraticProgram) != isinstance(method, InteriorPoint):
+    applicable = isinstance(method, OperatorSplitting | InteriorPoint)
+    if isinstance(problem, ConicProgram):
+        applicable = not isinstance(method, OperatorSplitting)
+    elif isinstance(problem, QuadraticProgram):
+        applicable = not applicable
+    if applicable:
         raise TypeError(
             f"solve: `method` {type(method).__name__} does not apply to a "
             f"{type(problem).__name__}."

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from .._check import is_traced
 from . import _matrix
+from ._domain import Bounds, Cones, is_separable
 from ._problem import dtype_of
 
 
@@ -22,13 +23,12 @@ _INFINITE = 1e18
 
 
 class Program(eqx.Module):
-    """A quadratic program with dense matrices; `m` counts the rows of `(G, I)`."""
+    """A program with dense matrices; `m` counts the rows of `(G, I)`."""
 
     P: Float[Array, "n n"]
     q: Float[Array, " n"]
     G: Float[Array, "k n"]
-    lower: Float[Array, " m"]
-    upper: Float[Array, " m"]
+    domain: Any
     bounded: bool = eqx.field(static=True)
 
     def rows(self, x: Float[Array, " n"]) -> Float[Array, " m"]:
@@ -65,7 +65,12 @@ class Layout(eqx.Module):
 def layout(problem: Any) -> Layout | None:
     """Finds single-entry rows, if the values of `A` are known and it pays."""
     A = problem.A
-    if A is None or is_traced(problem.q) or not _matrix.arrays_of(A):
+    if (
+        A is None
+        or hasattr(problem, "cones")
+        or is_traced(problem.q)
+        or not _matrix.arrays_of(A)
+    ):
         return None
     if not isinstance(A, jnp.ndarray) and any(is_traced(x) for x in (A.indices,)):
         return None
@@ -97,20 +102,24 @@ def canonical(problem: Any, layout: Layout | None) -> Program:
     lower, upper = (_infinite(b.astype(dtype)) for b in (problem.lower, problem.upper))
     if problem.A is None:
         G = jnp.zeros((0, n), dtype)
-        return Program(P, q, G, lower, upper, bounded=lower.size > 0)
+        return Program(P, q, G, Bounds(lower, upper), bounded=lower.size > 0)
     A = _matrix.dense(problem.A, dtype)
     if layout is None:
-        return Program(P, q, A, lower, upper, bounded=False)
+        return Program(P, q, A, Bounds(lower, upper), bounded=False)
     c = layout.coefficient.astype(dtype)
     ends = lower[layout.single] / c, upper[layout.single] / c
-    lower_x = jnp.full((n,), -jnp.inf, dtype).at[layout.variable].set(jnp.minimum(*ends))
+    lower_x = (
+        jnp.full((n,), -jnp.inf, dtype).at[layout.variable].set(jnp.minimum(*ends))
+    )
     upper_x = jnp.full((n,), jnp.inf, dtype).at[layout.variable].set(jnp.maximum(*ends))
     return Program(
         P,
         q,
         A[layout.general],
-        jnp.concatenate([lower[layout.general], lower_x]),
-        jnp.concatenate([upper[layout.general], upper_x]),
+        Bounds(
+            jnp.concatenate([lower[layout.general], lower_x]),
+            jnp.concatenate([upper[layout.general], upper_x]),
+        ),
         bounded=True,
     )
 
@@ -144,3 +153,27 @@ def canonical_dual(
 def _infinite(bound: Float[Array, " m"]) -> Float[Array, " m"]:
     far = jnp.abs(bound) >= _INFINITE
     return jnp.where(far, jnp.sign(bound) * jnp.inf, bound)
+
+
+def any_program(problem: Any, layout: Layout | None) -> tuple[Program, Any]:
+    """A quadratic or conic program, and what ties the scales of its rows together."""
+    if not hasattr(problem, "cones"):
+        return canonical(problem, layout), None
+    dtype = dtype_of((problem.P, problem.q, problem.A, problem.b))
+    n = problem.q.size
+    P = jnp.zeros((n, n), dtype) if problem.P is None else problem.P
+    P = _matrix.dense(P, dtype)
+    domain = Cones(problem.b.astype(dtype), problem.cones, problem.shapes)
+    A = _matrix.dense(problem.A, dtype)
+    program = Program((P + P.T) / 2, problem.q.astype(dtype), A, domain, False)
+
+    def tie(scale):
+        parts = []
+        for cone, part in domain.split(scale):
+            flat = part.reshape(-1)
+            if not is_separable(cone):
+                flat = jnp.full_like(flat, jnp.exp(jnp.mean(jnp.log(flat))))
+            parts.append(flat)
+        return jnp.concatenate(parts)
+
+    return program, tie

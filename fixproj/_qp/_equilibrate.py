@@ -7,6 +7,8 @@ maximum norm 1, and c the cost. Ruiz (2001), A scaling algorithm to equilibrate 
 rows and columns norms in matrices; with the cost as in Stellato et al. (2020), 5.1.
 """
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -26,8 +28,10 @@ class Scaling(eqx.Module):
     cost: Float[Array, ""]
 
 
-def equilibrate(program: Program) -> tuple[Program, Scaling]:
-    """The scaled program, and how it was scaled."""
+def equilibrate(
+    program: Program, tie: Callable | None = None
+) -> tuple[Program, Scaling]:
+    """The scaled program, and how; `tie` gives rows of a cone one factor."""
     P, G = jnp.abs(program.P), jnp.abs(program.G)
     k = G.shape[0]
 
@@ -36,9 +40,8 @@ def equilibrate(program: Program) -> tuple[Program, Scaling]:
         scaled = G * e[:, None] * d[None, :]
         columns = jnp.max(P * d[:, None], axis=0, initial=0) * d
         columns = jnp.maximum(columns, jnp.max(scaled, axis=0, initial=0))
-        return d * _inverse_root(columns), e * _inverse_root(
-            jnp.max(scaled, axis=1, initial=0)
-        )
+        e = e * _inverse_root(jnp.max(scaled, axis=1, initial=0))
+        return d * _inverse_root(columns), e if tie is None else tie(e)
 
     ones = jnp.ones_like(program.q), jnp.ones((k,), G.dtype)
     d, e = jax.lax.fori_loop(0, _SWEEPS, sweep, ones)
@@ -54,8 +57,9 @@ def equilibrate(program: Program) -> tuple[Program, Scaling]:
         c * P,
         c * q,
         program.G * e[:, None] * d[None, :],
-        program.lower * rows,
-        program.upper * rows,
+        jax.tree.map(lambda b: b * rows, program.domain)
+        if tie is None
+        else eqx.tree_at(lambda d: d.b, program.domain, program.domain.b * rows),
         program.bounded,
     )
     return scaled, Scaling(d, rows, c)

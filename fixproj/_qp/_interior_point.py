@@ -2,13 +2,11 @@
 
 from typing import Any
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree, Scalar
 
 from .._map import AbstractMap, AbstractMethod
-from . import _canonical, _equilibrate, _iterate, _optimality
+from . import _canonical, _equilibrate, _iterate
 from ._polish import Pair
 from ._problem import QuadraticProgram
 
@@ -72,5 +70,7 @@ class _Map(AbstractMap):
 
     def violation(self, value: PyTree) -> Scalar:
         rows = self.program.rows(value)
-        outside = rows - jnp.clip(rows, self.program.lower, self.program.upper)
+        outside = rows - jnp.clip(
+            rows, self.program.domain.lower, self.program.domain.upper
+        )
         return jnp.max(jnp.abs(outside), initial=0)

@@ -67,11 +67,11 @@ class _Carry(eqx.Module):
 
 def kinds(program: Program) -> Kinds:
     """The kinds of the rows."""
-    equal = program.lower >= program.upper
+    equal = program.domain.lower >= program.domain.upper
     return Kinds(
         equal,
-        jnp.isfinite(program.lower) & ~equal,
-        jnp.isfinite(program.upper) & ~equal,
+        jnp.isfinite(program.domain.lower) & ~equal,
+        jnp.isfinite(program.domain.upper) & ~equal,
     )
 
 
@@ -109,8 +109,8 @@ def run(
         best_merit = jnp.minimum(merit, carry.best_merit)
         moved, shift, failed = step(program, point, carry.shift)
         tol = epsilon**0.5
-        infeasible = _optimality.is_infeasible(program, scaling, y, tol)
-        unbounded = _optimality.is_unbounded(program, scaling, point.x, tol)
+        infeasible = _optimality.is_infeasible(program, y, tol)
+        unbounded = _optimality.is_unbounded(program, point.x, tol)
         result = RESULTS.where(since_best > _PATIENCE, RESULTS.stagnated, running)
         result = RESULTS.where(unbounded, RESULTS.unbounded, result)
         result = RESULTS.where(infeasible, RESULTS.infeasible, result)
@@ -151,8 +151,8 @@ def begin(program: Program, start: Any) -> tuple[Point, Float[Array, ""]]:
     """Mehrotra's start: the least-squares point, moved inside the bounds."""
     kind = kinds(program)
     epsilon = float(jnp.finfo(program.q.dtype).eps)
-    lower = jnp.where(kind.lower | kind.equal, program.lower, 0)
-    upper = jnp.where(kind.upper, program.upper, 0)
+    lower = jnp.where(kind.lower | kind.equal, program.domain.lower, 0)
+    upper = jnp.where(kind.upper, program.domain.upper, 0)
     any_bound = kind.lower | kind.upper
     one = jnp.ones_like(lower)
     if start is None:
@@ -202,9 +202,9 @@ def step(
     y = multipliers(point, kind)
     ax = program.rows(x)
     r_dual = program.P @ x + program.q + program.transposed(y)
-    r_equal = jnp.where(kind.equal, ax - program.lower, zero)
-    r_lower = jnp.where(kind.lower, ax - program.lower - point.s_lower, zero)
-    r_upper = jnp.where(kind.upper, program.upper - ax - point.s_upper, zero)
+    r_equal = jnp.where(kind.equal, ax - program.domain.lower, zero)
+    r_lower = jnp.where(kind.lower, ax - program.domain.lower - point.s_lower, zero)
+    r_upper = jnp.where(kind.upper, program.domain.upper - ax - point.s_upper, zero)
     count = jnp.sum(kind.lower) + jnp.sum(kind.upper)
     count = jnp.maximum(count, 1).astype(x.dtype)
     products = point.s_lower * point.z_lower, point.s_upper * point.z_upper

@@ -1,13 +1,13 @@
 r"""What makes a pair (x, y) a solution, and what proves that there is none.
 
-    violation   dist_inf(Ax, [l, u])
+    violation   |Ax - P_C(Ax)|_inf
     dual        |Px + q + A'y|_inf
-    gap         |x'Px + q'x + S(y)|,      S(y) = u'max(y, 0) + l'min(y, 0)
+    gap         |x'Px + q'x + S(y)|,      S the support function of C
 
-y is the multiplier of the rows: positive at an upper bound, negative at a lower one.
+y is the multiplier of the rows. C is [l, u] or b - K, see `_domain`.
 
     infeasible  A'y = 0 and S(y) < 0
-    unbounded   Px = 0, q'x < 0, Ax in the recession cone of [l, u]
+    unbounded   Px = 0, q'x < 0, Ax in the recession cone of C
 
 Stellato et al. (2020), section 3.4.
 """
@@ -18,22 +18,27 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from . import _equilibrate
 from ._canonical import Program
+from ._equilibrate import Scaling
 
 
 class Figures(eqx.Module):
-    """Residuals in the units of the user, and each relative to what is allowed."""
+    """Residuals in the units of the user.
+
+    `merit` is the largest of them relative to what is allowed, `balance` the relative
+    violation over the relative dual residual.
+    """
 
     violation: Float[Array, ""]
     dual: Float[Array, ""]
     gap: Float[Array, ""]
     merit: Float[Array, ""]
+    balance: Float[Array, ""]
 
 
 def measure(
     program: Program,
-    scaling: _equilibrate.Scaling,
+    scaling: Scaling,
     x: Float[Array, " n"],
     y: Float[Array, " m"],
     rtol: Any,
@@ -41,17 +46,16 @@ def measure(
 ) -> Figures:
     """How far `(x, y)` of the scaled program is from a solution of the original."""
     big = lambda v: jnp.max(jnp.abs(v), initial=0)
+    domain = program.domain
     per_row, per_x = 1 / scaling.rows, 1 / (scaling.x * scaling.cost)
     ax, px, aty = program.rows(x), program.P @ x, program.transposed(y)
-    violation = big(per_row * (ax - jnp.clip(ax, program.lower, program.upper)))
+    violation = big(per_row * (ax - domain.project(ax)))
     dual = big(per_x * (px + program.q + aty))
-    support, supports = _support(program, y)
+    support, supports = domain.support(y)
     xpx, qx = x @ px, program.q @ x
     gap = jnp.abs(xpx + qx + support) / scaling.cost
-    finite = lambda b: jnp.where(jnp.isfinite(b), jnp.abs(b), 0)
-    sides = jnp.maximum(finite(program.lower), finite(program.upper))
     unit = lambda size: jnp.where(size > 0, jnp.minimum(size, 1), 1)
-    primal_unit = unit(big(per_row * sides))
+    primal_unit = unit(big(per_row * domain.size()))
     dual_unit = unit(big(per_x * program.q))
     primal_size = big(per_row * ax)
     dual_size = jnp.maximum(big(per_x * px), big(per_x * aty))
@@ -64,45 +68,34 @@ def measure(
     rtol = jnp.asarray(rtol, x.dtype)
     allowed = rtol * units if atol is None else jnp.asarray(atol, x.dtype)
     allowed = jnp.maximum(allowed + rtol * sizes, jnp.finfo(x.dtype).tiny)
+    ratios = residuals / allowed
     # NaN must not pass for small.
-    merit = jnp.max(residuals / allowed)
-    return Figures(violation, dual, gap, jnp.where(jnp.isnan(merit), jnp.inf, merit))
-
-
-def _support(program: Program, y):
-    """`S(y)`, and the largest modulus of its two halves."""
-    zero = jnp.zeros_like(y)
-    up, down = jnp.maximum(y, 0), jnp.minimum(y, 0)
-    upper = jnp.sum(jnp.where(up > 0, program.upper * up, zero))
-    lower = jnp.sum(jnp.where(down < 0, program.lower * down, zero))
-    return upper + lower, jnp.maximum(jnp.abs(upper), jnp.abs(lower))
+    merit = jnp.where(jnp.any(jnp.isnan(ratios)), jnp.inf, jnp.max(ratios))
+    return Figures(violation, dual, gap, merit, ratios[0] / ratios[1])
 
 
 def is_infeasible(
-    program: Program, scaling: _equilibrate.Scaling, y: Float[Array, " m"], tol: float
+    program: Program, y: Float[Array, " m"], tol: float
 ) -> Bool[Array, ""]:
-    """Whether the direction `y` separates the range of A from the bounds."""
-    # A multiplier of the wrong sign at an infinite bound proves nothing.
-    y = jnp.where(jnp.isfinite(program.upper), y, jnp.minimum(y, 0))
-    y = jnp.where(jnp.isfinite(program.lower), y, jnp.maximum(y, 0))
-    size = jnp.max(jnp.abs(y), initial=0)
-    y = y / jnp.where(size > 0, size, 1)
-    support, _ = _support(program, y)
+    """Whether the direction `y` separates the range of A from C."""
+    y = _unit(program.domain.barrier(_unit(y)))
+    support, _ = program.domain.support(y)
     residual = jnp.max(jnp.abs(program.transposed(y)), initial=0)
-    return (size > 0) & (support < 0) & (residual <= tol * jnp.minimum(-support, 1))
+    return (support < 0) & (residual <= tol * jnp.minimum(-support, 1))
 
 
 def is_unbounded(
-    program: Program, scaling: _equilibrate.Scaling, x: Float[Array, " n"], tol: float
+    program: Program, x: Float[Array, " n"], tol: float
 ) -> Bool[Array, ""]:
-    """Whether the cost falls for ever along `x` without leaving the bounds."""
-    size = jnp.max(jnp.abs(x), initial=0)
-    x = x / jnp.where(size > 0, size, 1)
+    """Whether the cost falls for ever along `x` without leaving C."""
+    x = _unit(x)
     descent = -(program.q @ x)
-    ax = program.rows(x)
-    up = jnp.where(jnp.isfinite(program.upper), jnp.maximum(ax, 0), 0)
-    down = jnp.where(jnp.isfinite(program.lower), jnp.minimum(ax, 0), 0)
     limit = tol * jnp.minimum(descent, 1)
-    leaves = jnp.maximum(jnp.max(up, initial=0), -jnp.min(down, initial=0))
+    leaves = jnp.max(jnp.abs(program.domain.escape(program.rows(x))), initial=0)
     curves = jnp.max(jnp.abs(program.P @ x), initial=0)
-    return (size > 0) & (descent > 0) & (leaves <= limit) & (curves <= limit)
+    return (descent > 0) & (leaves <= limit) & (curves <= limit)
+
+
+def _unit(v: Float[Array, " k"]) -> Float[Array, " k"]:
+    size = jnp.max(jnp.abs(v), initial=0)
+    return v / jnp.where(size > 0, size, 1)

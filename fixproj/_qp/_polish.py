@@ -1,4 +1,4 @@
-r"""Solution polish: guess the active rows, solve their equations, look whether it helps.
+r"""Solution polish: guess the active rows, solve their equations, keep what is better.
 
     Px + A'y = -q,    Ax = l or u on the active rows,    y = 0 on the others
 
@@ -34,16 +34,16 @@ class Pair(eqx.Module):
 
 def target(program: Program, lower: Bool[Array, " m"], upper: Bool[Array, " m"]):
     """The bounds at which active rows lie; 0 for the others."""
-    zero = jnp.zeros_like(program.lower)
-    at_lower = jnp.where(lower, program.lower, zero)
-    return jnp.where(upper, program.upper, at_lower)
+    zero = jnp.zeros_like(program.domain.lower)
+    at_lower = jnp.where(lower, program.domain.lower, zero)
+    return jnp.where(upper, program.domain.upper, at_lower)
 
 
 def polish(
     program: Program, scaling: Scaling, pair: Pair, rtol: Any, atol: Any
 ) -> tuple[Pair, _optimality.Figures]:
     """The pair, or a better one, and its residuals."""
-    equal = program.lower >= program.upper
+    equal = program.domain.lower >= program.domain.upper
     measure = lambda x, y: _optimality.measure(program, scaling, x, y, rtol, atol)
 
     def keep_on(carry):
@@ -60,8 +60,8 @@ def polish(
         x_ok = jnp.all(jnp.isfinite(x)) & jnp.all(jnp.isfinite(y))
         x, y = jnp.where(x_ok, x, guess.x), jnp.where(x_ok, y, guess.y)
         ax = program.rows(x)
-        lower = ~equal & (y + (ax - program.lower) < 0)
-        upper = ~equal & (y + (ax - program.upper) > 0)
+        lower = ~equal & (y + (ax - program.domain.lower) < 0)
+        upper = ~equal & (y + (ax - program.domain.upper) > 0)
         low = jnp.where(guess.upper | ~active, 0, jnp.minimum(y, 0))
         high = jnp.where(guess.upper, jnp.maximum(y, 0), 0)
         y = jnp.where(equal, y, low + high)
@@ -71,9 +71,7 @@ def polish(
         best = choose(Pair(x, y, guess.lower, guess.upper), best)
         figures = choose(new, figures)
         # Once good, a further round could only flip rows that are active by rounding.
-        wrong = jnp.any(lower != (guess.lower & ~equal)) | jnp.any(
-            upper != guess.upper
-        )
+        wrong = jnp.any(lower != (guess.lower & ~equal)) | jnp.any(upper != guess.upper)
         again = wrong & (figures.merit > 1e-3) & x_ok
         guess = Pair(x, y, lower | equal, upper)
         return best, figures, guess, again, count + 1

@@ -3,39 +3,25 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from .. import _progress, _tree
 from .._check import is_traced
+from .._iteration import AbstractIteration
 from .._loop import Tolerances
 from .._solution import RESULTS, Solution
-from . import _canonical, _derivative, _equilibrate, _optimality, _polish
+from . import _canonical, _derivative, _equilibrate, _polish, _splitting
+from ._conic import ConicProgram
+from ._conic_solve import solve_conic
+from ._interior_point import InteriorPoint
 from ._polish import Pair
 from ._problem import QuadraticProgram, dtype_of
-
-
-class ProgramState(eqx.Module):
-    """A primal and dual point, from which a solve of a program can start.
-
-    Attributes:
-        x: `(n,)`.
-        y: `(m,)`, the multipliers of the rows of `A`.
-    """
-
-    x: Float[Array, " n"]
-    y: Float[Array, " m"]
-
-
-def default_rtol(dtype: Any) -> float:
-    """The square root of the machine epsilon, for residuals before the polish."""
-    return float(jnp.finfo(dtype).eps) ** 0.5
+from ._state import ProgramState, default_rtol, direction, is_convex
 
 
 def solve_program(
-    problem: QuadraticProgram,
+    problem: QuadraticProgram | ConicProgram,
     method: Any,
     iteration: Any,
     rtol: Any,
@@ -48,9 +34,16 @@ def solve_program(
 ) -> Solution:
     """What `fixproj.solve` does with a program; arguments as there."""
     if iteration is not None:
-        raise TypeError(
-            f"solve: {type(method).__name__} is no fixed map, and takes no `iteration`."
-        )
+        if not isinstance(iteration, AbstractIteration):
+            raise TypeError(
+                "solve: `iteration` must be an iteration of fixproj, got "
+                f"{type(iteration).__name__}."
+            )
+        if isinstance(method, InteriorPoint):
+            raise TypeError(
+                "solve: InteriorPoint is no fixed map, and takes no `iteration`; "
+                "`method=fixproj.OperatorSplitting()` does."
+            )
     if state is not None and not isinstance(state, ProgramState):
         raise TypeError(
             "solve: `state` must be the `state` of a program's solution, got "
@@ -59,18 +52,22 @@ def solve_program(
     bar = _progress.open_bar(max_steps) if progress else None
     final = ()
     try:
-        solution, failed = _solve(
-            problem,
-            _canonical.layout(problem),
+        common = (
             method,
+            iteration,
             (rtol, atol),
             np.asarray(max_steps, np.int32),
             adjoint,
             state,
             throw,
             None if bar is None else jnp.asarray(bar),
-            problem.lower is problem.upper or _all_equal(problem),
         )
+        if isinstance(problem, ConicProgram):
+            solution, failed = solve_conic(problem, *common)
+        else:
+            only_equations = problem.lower is problem.upper or _all_equal(problem)
+            layout = _canonical.layout(problem)
+            solution, failed = _solve(problem, *common, layout, only_equations)
         figures = solution.stats["num_steps"], solution.stats["residual"]
         final = () if is_traced(figures[0]) or figures[0].ndim else figures
         solution.stats["max_steps"] = max_steps
@@ -105,14 +102,15 @@ def _all_equal(problem: QuadraticProgram) -> bool:
 @eqx.filter_jit
 def _solve(
     problem,
-    layout,
     method,
+    iteration,
     tolerances,
     max_steps,
     adjoint,
     state,
     throw,
     progress,
+    layout,
     only_equations,
 ):
     dtype = dtype_of(problem)
@@ -128,22 +126,21 @@ def _solve(
         guess, figures = polish(guess)
         done = figures.merit <= 1
         start = guess.x, guess.y
-    pair, result, steps = method.run(
-        scaled,
-        scaling,
-        start if state is not None else None,
-        (rtol, atol),
-        max_steps,
-        done,
-        progress,
-    )
+    options = start if state is not None else None, (rtol, atol), max_steps, done
+    if isinstance(method, InteriorPoint):
+        pair, result, steps = method.run(scaled, scaling, *options, progress)
+    else:
+        x, y, result, steps = _splitting.run(
+            method, iteration, scaled, scaling, *options, progress
+        )
+        pair = _pair(scaled, x, y)
     ray = pair
     if guess is not None:
         pair = _tree.where(done, guess, pair)
     pair, figures = polish(pair)
     result = _judge(frozen, figures, result)
     # An equation is held by the bound towards which its multiplier pushes.
-    equal, pushed_up = scaled.lower >= scaled.upper, pair.y > 0
+    equal, pushed_up = scaled.domain.lower >= scaled.domain.upper, pair.y > 0
     pair = Pair(
         scaling.x * pair.x,
         scaling.rows * pair.y / scaling.cost,
@@ -153,9 +150,9 @@ def _solve(
     held = Tolerances(jnp.asarray(rtol, dtype), None, _tree.max_norm)
     x, y = _derivative.attach(program, scaled, scaling, pair, adjoint, held, throw)
     y = _canonical.original_dual(y, problem, layout)
-    ray_x = _direction(result == RESULTS.unbounded, scaling.x * ray.x)
+    ray_x = direction(result == RESULTS.unbounded, scaling.x * ray.x)
     ray_y = _canonical.original_dual(scaling.rows * ray.y, problem, layout)
-    ray_y = _direction(result == RESULTS.infeasible, ray_y)
+    ray_y = direction(result == RESULTS.infeasible, ray_y)
     stats = {
         "num_steps": steps,
         "residual": figures.dual,
@@ -171,15 +168,22 @@ def _solve(
 
 def _guess(problem, layout, scaled, scaling, state) -> Pair:
     """The active rows of a state, or the equations alone."""
-    equal = scaled.lower >= scaled.upper
+    equal = scaled.domain.lower >= scaled.domain.upper
     if state is None:
-        zero = jnp.zeros_like(scaled.q), jnp.zeros_like(scaled.lower)
+        zero = jnp.zeros_like(scaled.q), jnp.zeros_like(scaled.domain.lower)
         return Pair(*zero, equal, jnp.zeros_like(equal))
     x = state.x.astype(scaled.q.dtype) / scaling.x
     y = _canonical.canonical_dual(state.y.astype(x.dtype), problem, layout)
     y = y * scaling.cost / scaling.rows
-    lower = (y < 0) & jnp.isfinite(scaled.lower)
-    return Pair(x, y, lower | equal, (y > 0) & jnp.isfinite(scaled.upper) & ~equal)
+    return _pair(scaled, x, y)
+
+
+def _pair(scaled, x, y) -> Pair:
+    """The rows with a multiplier are the active ones."""
+    equal = scaled.domain.lower >= scaled.domain.upper
+    lower = (y < 0) & jnp.isfinite(scaled.domain.lower)
+    upper = (y > 0) & jnp.isfinite(scaled.domain.upper)
+    return Pair(x, y, lower | equal, upper & ~equal)
 
 
 def _judge(program, figures, result):
@@ -187,30 +191,15 @@ def _judge(program, figures, result):
     result = RESULTS.where(figures.merit <= 1, RESULTS.successful, result)
     failed_late = (result == RESULTS.successful) & ~(figures.merit <= 1)
     result = RESULTS.where(failed_late, RESULTS.stagnated, result)
-    crossed = program.lower > program.upper
-    crossed = crossed | (program.lower == jnp.inf) | (program.upper == -jnp.inf)
+    crossed = program.domain.lower > program.domain.upper
+    crossed = (
+        crossed | (program.domain.lower == jnp.inf) | (program.domain.upper == -jnp.inf)
+    )
     result = RESULTS.where(jnp.any(crossed), RESULTS.infeasible, result)
-    result = RESULTS.where(~_is_convex(program.P), RESULTS.nonconvex, result)
+    result = RESULTS.where(~is_convex(program.P), RESULTS.nonconvex, result)
     given = [program.P, program.q, program.G]
     finite = [jnp.all(jnp.isfinite(a)) for a in given]
-    finite += [~jnp.any(jnp.isnan(b)) for b in (program.lower, program.upper)]
+    finite += [
+        ~jnp.any(jnp.isnan(b)) for b in (program.domain.lower, program.domain.upper)
+    ]
     return RESULTS.where(~jnp.all(jnp.stack(finite)), RESULTS.nonfinite, result)
-
-
-def _is_convex(P: Float[Array, "n n"]) -> Array:
-    """Whether `P`, scaled to unit diagonal and shifted by rounding, factorises."""
-    diagonal = jnp.diagonal(P)
-    largest = jnp.max(jnp.abs(P), initial=0)
-    epsilon = float(jnp.finfo(P.dtype).eps)
-    # A zero on the diagonal allows nothing else in its row.
-    least = jnp.where(largest > 0, largest, 1) * epsilon
-    scale = 1 / jnp.sqrt(jnp.maximum(diagonal, least))
-    shifted = P * scale[:, None] * scale[None, :]
-    shifted = shifted + epsilon**0.5 * jnp.eye(P.shape[0], dtype=P.dtype)
-    factor = jax.lax.linalg.cholesky(shifted)
-    return jnp.all(jnp.isfinite(factor)) & jnp.all(diagonal >= -1e2 * least)
-
-
-def _direction(wanted: Array, ray: Float[Array, " k"]) -> Float[Array, " k"]:
-    size = jnp.max(jnp.abs(ray), initial=0)
-    return jnp.where(wanted, ray / jnp.where(size > 0, size, 1), jnp.zeros_like(ray))

@@ -37,7 +37,7 @@ CONES = [(ZeroCone(), 1), (NonNegative(), 3), (SecondOrder(), 4)]
 def _program(seed, dtype):
     rng = np.random.default_rng(seed)
     n, m = 5, 8
-    L = rng.standard_normal((n, 3))
+    L = rng.standard_normal((n, n))
     A = rng.standard_normal((m, n))
     # Feasible with s inside, bounded because a multiplier inside exists too.
     inside = np.concatenate([np.zeros(1), np.ones(3), [2.0], rng.standard_normal(3)])

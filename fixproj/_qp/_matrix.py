@@ -28,7 +28,8 @@ def as_matrix(owner: str, name: str, value: Any) -> Any:
 def as_floats(owner: str, name: str, value: Any, ndim: int) -> Array:
     """An array of floats with `ndim` dimensions, or an error that names it."""
     try:
-        array = jnp.asarray(value)
+        array = None if isinstance(value, str) else jnp.asarray(value)
+        array = jnp.zeros((), bool) if array is None else array
         real = jnp.issubdtype(array.dtype, jnp.floating)
         real = real or jnp.issubdtype(array.dtype, jnp.integer)
     except (TypeError, ValueError):

@@ -18,7 +18,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Scalar
+from jaxtyping import Array, Bool, Float, Int, Scalar
 
 from .. import _tree
 from .._check import check_between, check_positive_int
@@ -40,7 +40,7 @@ class OperatorSplitting(AbstractMethod):
     The default for [`fixproj.ConicProgram`][], and a method for
     [`fixproj.QuadraticProgram`][]. Cheap steps and one factorisation for many of them;
     the number of steps depends on the conditioning. `iteration=fixproj.Anderson()`
-    accelerates it.
+    accelerates it: a period that it leaves with a larger residual is done over without.
 
     Args:
         relaxation: a scalar in (0, 2).
@@ -126,6 +126,7 @@ def step_sizes(program: Program, rho: Scalar) -> Float[Array, " m"]:
 class _Carry(eqx.Module):
     z: tuple[Array, Array]
     rho: Scalar
+    plain: Bool[Array, ""]
     best: tuple[Array, Array]
     best_merit: Scalar
     num_steps: Int[Array, ""]
@@ -160,17 +161,24 @@ def run(
 
         def inner(_, pair):
             z, state = pair
-            return iteration.step(z, map_.apply(z), state)
+            fz = map_.apply(z)
+            next_z, state = iteration.step(z, fz, state)
+            return _tree.where(carry.plain, fz, next_z), state
 
         steps = jnp.minimum(method.period, max_steps - carry.num_steps)
         first = carry.z, iteration.init(carry.z)
         z, _ = jax.lax.fori_loop(0, steps, inner, first)
+        # Where acceleration has led astray the period is repeated without it.
+        residual = lambda z: _tree.max_norm(_tree.subtract(map_.apply(z), z))
+        kept = carry.plain | (residual(z) <= residual(carry.z))
+        z = _tree.where(kept, z, carry.z)
         x, y = z[0], map_.dual(z)
         figures = _optimality.measure(program, scaling, x, y, *tolerances)
         better = figures.merit < carry.best_merit
         dx, dy = x - carry.z[0], y - map_.dual(carry.z)
-        infeasible = _optimality.is_infeasible(program, dy, tol) & (figures.merit > 1)
-        unbounded = _optimality.is_unbounded(program, dx, tol) & (figures.merit > 1)
+        open_ = kept & (figures.merit > 1)
+        infeasible = _optimality.is_infeasible(program, dy, tol) & open_
+        unbounded = _optimality.is_unbounded(program, dx, tol) & open_
         lost = ~jnp.all(jnp.isfinite(x))
         result = RESULTS.where(lost, RESULTS.nonfinite, running)
         result = RESULTS.where(unbounded, RESULTS.unbounded, result)
@@ -184,13 +192,14 @@ def run(
             report(progress, num_steps, figures.merit)
         # A step size that has just changed gets time to show what it does.
         change = jnp.sqrt(jnp.clip(figures.balance, 1e-6, 1e6))
-        far = (change > 5) | (change < 0.2)
+        far = kept & ((change > 5) | (change < 0.2))
         rho = jnp.where(far, jnp.clip(carry.rho * change, 1e-6, 1e6), carry.rho)
         w = program.domain.project(z[1])
         moved = z[0], w + y / step_sizes(program, rho)
         return _Carry(
             moved,
             rho.astype(dtype),
+            ~kept,
             best,
             jnp.minimum(figures.merit, carry.best_merit),
             num_steps.astype(jnp.int32),
@@ -206,6 +215,6 @@ def run(
     none = jnp.zeros((), jnp.int32)
     result = RESULTS.where(done, RESULTS.successful, running)
     z = x, w + y / step_sizes(program, rho)
-    carry = _Carry(z, rho, (x, y), inf, none, result)
+    carry = _Carry(z, rho, jnp.array(False), (x, y), inf, none, result)
     carry = jax.lax.while_loop(keep_on, body, carry)
     return *carry.best, carry.result, carry.num_steps

@@ -28,6 +28,7 @@ from ._qp import (
     InteriorPoint as InteriorPoint,
     OperatorSplitting as OperatorSplitting,
     QuadraticProgram as QuadraticProgram,
+    from_cvxpy as from_cvxpy,
 )
 from ._solution import RESULTS as RESULTS, Solution as Solution
 from ._solve import solve as solve

@@ -87,6 +87,7 @@ def test_second_order_cone_programs_against_clarabel():
 
 
 @pytest.mark.one_precision
+@pytest.mark.slow
 def test_gradients_of_a_conic_program_against_differences():
     with jax.enable_x64(True):
         arguments = list(map(jnp.asarray, _program(1, np.float64)))
@@ -113,6 +114,7 @@ def test_gradients_of_a_conic_program_against_differences():
 
 
 @pytest.mark.one_precision
+@pytest.mark.slow
 def test_outcomes_of_conic_programs():
     with jax.enable_x64(True):
 
@@ -140,6 +142,7 @@ def test_outcomes_of_conic_programs():
 
 
 @pytest.mark.one_precision
+@pytest.mark.slow
 def test_splitting_and_interior_point_agree_on_a_quadratic_program():
     with jax.enable_x64(True):
         rng = np.random.default_rng(5)

@@ -10,6 +10,7 @@ import fixproj as fp
 
 
 @pytest.mark.one_precision
+@pytest.mark.slow
 def test_values_and_gradients_against_cvxpy():
     with jax.enable_x64(True):
         x, z = cp.Variable((2, 2)), cp.Variable()

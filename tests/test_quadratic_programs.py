@@ -152,6 +152,7 @@ def test_second_order_against_differences():
 
 
 @pytest.mark.one_precision
+@pytest.mark.slow
 def test_special_forms_against_closed_forms():
     q = jnp.array([1.0, -4.0, 0.5])
     P = jnp.diag(jnp.array([1.0, 2.0, 4.0]))

@@ -67,7 +67,7 @@ def by_jaxopt(*program):
     return found.params.primal
 
 
-def by_osqp(P, q, A, lower, upper, eps=1e-8):
+def by_osqp(P, q, A, lower, upper, *, eps: float = 1e-8):
     solver = osqp.OSQP()
     matrices = sp.csc_matrix(P), q, sp.csc_matrix(A), lower, upper
     solver.setup(*matrices, eps_abs=eps, eps_rel=eps, max_iter=100_000, verbose=False)
@@ -100,7 +100,7 @@ def single(sizes: tuple[int, ...], rounds: int) -> None:
     for n in sizes:
         program = random_program(0, n)
         arrays = list(map(jnp.asarray, program))
-        calls = {"fixproj": lambda a=arrays: ours(*a)}
+        calls: dict[str, Callable] = {"fixproj": lambda a=arrays: ours(*a)}
         calls["OSQP"] = lambda p=program: by_osqp(*p)
         timings = interleaved(calls, rounds=rounds, budget=60)
         gap = np.max(np.abs(np.asarray(ours(*arrays)) - by_osqp(*program)))

@@ -1,6 +1,8 @@
 """Conic programs against Clarabel; the operator splitting for quadratic programs."""
 
-import clarabel
+from typing import Any
+
+import clarabel as _clarabel_module
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,9 @@ import pytest
 import scipy.sparse as sp
 
 import fixproj as fp
+
+
+clarabel: Any = _clarabel_module
 
 
 class ZeroCone(eqx.Module):
@@ -64,7 +69,7 @@ def _clarabel(P, q, A, b):
 
 
 def _dtype():
-    return np.float64 if jax.config.jax_enable_x64 else np.float32
+    return np.dtype(jnp.result_type(float))
 
 
 def test_second_order_cone_programs_against_clarabel():

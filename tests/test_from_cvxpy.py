@@ -25,6 +25,7 @@ def test_values_and_gradients_against_cvxpy():
             t.value, g.value = points[i], weights[i]
             settings = {f"tol_{k}": 1e-10 for k in ("gap_abs", "gap_rel", "feas")}
             problem.solve(solver=cp.CLARABEL, **settings)
+            assert x.value is not None and z.value is not None
             np.testing.assert_allclose(found_x[i], x.value, atol=1e-6)
             np.testing.assert_allclose(found_z[i], z.value, atol=1e-6)
         loss = lambda t: jnp.sum(jnp.sin(solve(t, jnp.asarray(weights))[0]))

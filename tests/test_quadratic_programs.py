@@ -1,6 +1,8 @@
 """Quadratic programs against OSQP's form solved by Clarabel, and exact derivatives."""
 
-import clarabel
+from typing import Any
+
+import clarabel as _clarabel_module
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,7 @@ from jax.experimental import sparse as jsparse
 import fixproj as fp
 
 
+clarabel: Any = _clarabel_module
 N, EQUATIONS, ROWS = 8, 2, 12
 LANES = 6
 
@@ -65,7 +68,7 @@ def _solve_lanes(P, q, A, lower, upper):
 
 
 def test_random_programs_against_clarabel():
-    dtype = np.result_type(float) if jax.config.jax_enable_x64 else np.float32
+    dtype = np.dtype(jnp.result_type(float))
     programs = [_random(seed, dtype) for seed in range(LANES)]
     x, y, result = _solve_lanes(
         *map(jnp.asarray, map(np.stack, zip(*programs, strict=True)))

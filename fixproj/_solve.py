@@ -49,8 +49,10 @@ def solve(
     the fixed point its derivative.
 
     Args:
-        problem: what is asked: [`fixproj.FixedPoint`][], [`fixproj.Root`][] or
-            [`fixproj.Feasibility`][].
+        problem: what is asked: [`fixproj.FixedPoint`][], [`fixproj.Root`][],
+            [`fixproj.Feasibility`][], or a program: [`fixproj.QuadraticProgram`][] or
+            [`fixproj.ConicProgram`][], whose tolerances are on the residuals of its
+            optimality conditions (the root of the machine epsilon by default).
         method: how it becomes a map; None is the problem's default
             ([`fixproj.DouglasRachford`][] for `Feasibility`). A `FixedPoint` or a
             `Root` is a map already and takes none.

@@ -15,6 +15,7 @@ import sys
 import jax
 
 from benchmarks import feasibility, first_call, fixed_point, implicit, module
+from benchmarks import first_call, fixed_point, qp
 
 
 class _Tee(io.StringIO):
@@ -36,6 +37,7 @@ SECTIONS = {
     "Gradients": (implicit, [], ["--full"]),
     "Feasibility": (feasibility, ["--quick"], []),
     "Modules": (module, ["--rounds", "31"], ["--rounds", "101"]),
+    "Quadratic programs": (qp, ["--quick"], []),
 }
 RESULTS = pathlib.Path(__file__).with_name("RESULTS.md")
 

@@ -41,6 +41,13 @@ from ._problem import (
     FixedPoint as FixedPoint,
     Root as Root,
 )
+from ._qp import (
+    ConicProgram as ConicProgram,
+    InteriorPoint as InteriorPoint,
+    OperatorSplitting as OperatorSplitting,
+    QuadraticProgram as QuadraticProgram,
+    from_cvxpy as from_cvxpy,
+)
 from ._solution import RESULTS as RESULTS, Solution as Solution
 from ._solve import solve as solve
 from ._tree import max_norm as max_norm, rms_norm as rms_norm, two_norm as two_norm

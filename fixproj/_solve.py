@@ -17,12 +17,19 @@ from ._loop import Tolerances
 from ._map import AbstractMethod
 from ._method import PDHG, CondatVu, Direct, DouglasRachford, ForwardBackward
 from ._problem import Feasibility, FixedPoint, Root
+from ._qp import (
+    ConicProgram,
+    InteriorPoint,
+    OperatorSplitting,
+    QuadraticProgram,
+    solve_program,
+)
 from ._solution import RESULTS, Solution
 from .implicit._as_adjoint import as_adjoint
 
 
 def solve(
-    problem: FixedPoint | Root | Feasibility | Composite,
+    problem: Any,
     method: AbstractMethod | None = None,
     iteration: Any = None,
     *,
@@ -43,8 +50,11 @@ def solve(
     the fixed point its derivative.
 
     Args:
-        problem: what is asked: [`fixproj.FixedPoint`][], [`fixproj.Root`][] or
-            [`fixproj.Feasibility`][], or a [`fixproj.Composite`][].
+        problem: what is asked: [`fixproj.FixedPoint`][], [`fixproj.Root`][],
+            [`fixproj.Feasibility`][] or [`fixproj.Composite`][], or a program:
+            [`fixproj.QuadraticProgram`][] or [`fixproj.ConicProgram`][], whose
+            tolerances are on the residuals of its optimality conditions (the root of
+            the machine epsilon by default).
         method: how it becomes a map; None is the problem's default
             ([`fixproj.DouglasRachford`][] for `Feasibility`; for `Composite` by its
             terms). A `FixedPoint` or a `Root` is a map already and takes none.
@@ -85,6 +95,12 @@ def solve(
     method = _default_method(problem) if method is None else method
     _check_arguments(problem, method, iteration, rtol, atol, adjoint, norm)
     check_positive_int("solve", "max_steps", max_steps)
+    if isinstance(problem, QuadraticProgram | ConicProgram):
+        if history or norm is not _tree.max_norm:
+            name = "history" if history else "norm"
+            raise TypeError(f"solve: `{name}` does not apply to a program.")
+        options = (rtol, atol, max_steps, adjoint, state, throw, progress)
+        return solve_program(problem, method, iteration, *options)
     if iteration is None and not isinstance(problem, Root):
         iteration = Picard()
     is_ours = isinstance(iteration, AbstractIteration)
@@ -211,10 +227,13 @@ def _default_method(problem: Any) -> AbstractMethod:
         if not problem.linear:
             return ForwardBackward()
         return PDHG() if problem.smooth is None else CondatVu()
+    if isinstance(problem, QuadraticProgram):
+        return InteriorPoint()
+    if isinstance(problem, ConicProgram):
+        return OperatorSplitting()
     raise TypeError(
-        "solve: `problem` must be a fixproj.FixedPoint, fixproj.Root, "
-        "fixproj.Feasibility or "
-        f"fixproj.Composite, got {type(problem).__name__}."
+        "solve: `problem` must be a problem such as fixproj.FixedPoint or "
+        f"fixproj.Feasibility, got {type(problem).__name__}."
     )
 
 
@@ -230,6 +249,16 @@ def _check_arguments(problem, method, iteration, rtol, atol, adjoint, norm) -> N
             f"{method!r}{hint}."
         )
     if isinstance(problem, FixedPoint | Root) != isinstance(method, Direct):
+        raise TypeError(
+            f"solve: `method` {type(method).__name__} does not apply to a "
+            f"{type(problem).__name__}."
+        )
+    applicable = isinstance(method, OperatorSplitting | InteriorPoint)
+    if isinstance(problem, ConicProgram):
+        applicable = not isinstance(method, OperatorSplitting)
+    elif isinstance(problem, QuadraticProgram):
+        applicable = not applicable
+    if applicable:
         raise TypeError(
             f"solve: `method` {type(method).__name__} does not apply to a "
             f"{type(problem).__name__}."

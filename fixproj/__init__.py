@@ -3,6 +3,7 @@
 from . import implicit as implicit, nn as nn, projections as projections
 from ._batch import solve_batch as solve_batch
 from ._chunks import solve_in_chunks as solve_in_chunks
+from ._constrained import SQP as SQP
 from ._iteration import (
     ACX as ACX,
     AbstractIteration as AbstractIteration,
@@ -19,6 +20,7 @@ from ._method import (
     DouglasRachford as DouglasRachford,
 )
 from ._problem import (
+    Constrained as Constrained,
     Feasibility as Feasibility,
     FixedPoint as FixedPoint,
     Root as Root,

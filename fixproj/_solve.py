@@ -11,17 +11,18 @@ from jaxtyping import PyTree, Scalar
 
 from . import _loop, _progress, _tree
 from ._check import check_positive_int, is_traced
+from ._constrained import SQP
 from ._iteration import AbstractIteration, Picard
 from ._loop import Tolerances
 from ._map import AbstractMethod
 from ._method import Direct, DouglasRachford
-from ._problem import Feasibility, FixedPoint, Root
+from ._problem import Constrained, Feasibility, FixedPoint, Root
 from ._solution import RESULTS, Solution
 from .implicit import AbstractAdjoint, Implicit
 
 
 def solve(
-    problem: FixedPoint | Root | Feasibility,
+    problem: FixedPoint | Root | Feasibility | Constrained,
     method: AbstractMethod | None = None,
     iteration: Any = None,
     *,
@@ -82,9 +83,15 @@ def solve(
     method = _default_method(problem) if method is None else method
     _check_arguments(problem, method, iteration, rtol, atol, adjoint, norm)
     check_positive_int("solve", "max_steps", max_steps)
-    if iteration is None and not isinstance(problem, Root):
+    brings_iteration = method.make_iteration(problem) is not None
+    if brings_iteration and iteration is not None:
+        raise TypeError(
+            f"solve: `method` {type(method).__name__} brings its own iteration; "
+            "`iteration` must be None."
+        )
+    if iteration is None and not isinstance(problem, Root) and not brings_iteration:
         iteration = Picard()
-    is_ours = isinstance(iteration, AbstractIteration)
+    is_ours = brings_iteration or isinstance(iteration, AbstractIteration)
     if not is_ours and (state is not None or history):
         name = "history" if state is None else "state"
         raise TypeError(f"solve: `{name}` cannot be used with an optimistix solver.")
@@ -129,8 +136,11 @@ def _solve(
     map_ = method.make_map(problem)
     z0 = map_.init()
     rtol, atol, norm = tolerances
+    rtol = method.default_rtol(z0) if rtol is None else rtol
     rtol = _loop.default_rtol(z0) if rtol is None else rtol
     tolerances = Tolerances(rtol, atol, norm)
+    own = method.make_iteration(problem)
+    iteration = iteration if own is None else _loop.closed(own, z0)
     # All that the map depends on, closed-over tracers included, becomes its leaves.
     apply = eqx.filter_closure_convert(map_.apply, z0)
     frozen, z0 = _tree.stop_gradient((apply, z0))
@@ -158,10 +168,14 @@ def _solve(
         z, state, steps, result = _run_optimistix(frozen, iteration, z0, max_steps)
         residual = norm(_tree.subtract(frozen(z), z))
         scale = jnp.maximum(norm(z0), residual)
+    z = map_.core(z)
+    if isinstance(adjoint, Implicit):
+        apply = eqx.filter_closure_convert(map_.equation(), z)
     z = adjoint.attach(apply, _tree.stop_gradient(z), tolerances, throw)
     value = map_.readout(z)
     violation, result = _check_constraints(map_, value, result, tolerances, scale)
     stats = {"num_steps": steps, "residual": residual, "violation": violation}
+    stats |= map_.report(z)
     if history is not None:
         stats["residual_history"] = history
     solution = Solution(value=value, result=result, stats=stats, state=state)
@@ -203,6 +217,8 @@ def _default_method(problem: Any) -> AbstractMethod:
         return Direct()
     if isinstance(problem, Feasibility):
         return DouglasRachford()
+    if isinstance(problem, Constrained):
+        return SQP()
     raise TypeError(
         "solve: `problem` must be a fixproj.FixedPoint, fixproj.Root or "
         f"fixproj.Feasibility, got {type(problem).__name__}."

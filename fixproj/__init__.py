@@ -1,6 +1,11 @@
 """Fixed-point and feasibility problems, and derivatives through their solutions."""
 
-from . import implicit as implicit, nn as nn, projections as projections
+from . import (
+    competitive as competitive,
+    implicit as implicit,
+    nn as nn,
+    projections as projections,
+)
 from ._batch import solve_batch as solve_batch
 from ._chunks import solve_in_chunks as solve_in_chunks
 from ._constrained import SQP as SQP

@@ -18,11 +18,12 @@ from ._map import AbstractMethod
 from ._method import Direct, DouglasRachford
 from ._problem import Constrained, Feasibility, FixedPoint, Root
 from ._solution import RESULTS, Solution
+from .competitive import AbstractGameMethod, Game, ImplicitEuler, MinMax
 from .implicit import AbstractAdjoint, Implicit
 
 
 def solve(
-    problem: FixedPoint | Root | Feasibility | Constrained,
+    problem: FixedPoint | Root | Feasibility | Constrained | Game | MinMax,
     method: AbstractMethod | None = None,
     iteration: Any = None,
     *,
@@ -43,11 +44,13 @@ def solve(
     the fixed point its derivative.
 
     Args:
-        problem: what is asked: [`fixproj.FixedPoint`][], [`fixproj.Root`][] or
-            [`fixproj.Feasibility`][].
+        problem: what is asked: [`fixproj.FixedPoint`][], [`fixproj.Root`][],
+            [`fixproj.Feasibility`][], [`fixproj.Constrained`][],
+            [`fixproj.competitive.Game`][] or [`fixproj.competitive.MinMax`][].
         method: how it becomes a map; None is the problem's default
-            ([`fixproj.DouglasRachford`][] for `Feasibility`). A `FixedPoint` or a
-            `Root` is a map already and takes none.
+            ([`fixproj.DouglasRachford`][] for `Feasibility`, [`fixproj.SQP`][] for
+            `Constrained`, [`fixproj.competitive.ImplicitEuler`][] for games). A
+            `FixedPoint` or a `Root` is a map already and takes none.
         iteration: how the map is run; None is [`fixproj.Picard`][], and for a `Root`
             `optimistix.Newton` with the tolerances given here. An optimistix
             fixed-point or root solver is taken as it is, with its own tolerances.
@@ -219,9 +222,12 @@ def _default_method(problem: Any) -> AbstractMethod:
         return DouglasRachford()
     if isinstance(problem, Constrained):
         return SQP()
+    if isinstance(problem, Game | MinMax):
+        return ImplicitEuler()
     raise TypeError(
-        "solve: `problem` must be a fixproj.FixedPoint, fixproj.Root or "
-        f"fixproj.Feasibility, got {type(problem).__name__}."
+        "solve: `problem` must be a fixproj.FixedPoint, fixproj.Root, "
+        "fixproj.Feasibility, fixproj.Constrained, fixproj.competitive.Game or "
+        f"fixproj.competitive.MinMax, got {type(problem).__name__}."
     )
 
 
@@ -236,7 +242,13 @@ def _check_arguments(problem, method, iteration, rtol, atol, adjoint, norm) -> N
             "solve: `method` must be a method such as fixproj.DouglasRachford(), got "
             f"{method!r}{hint}."
         )
-    if isinstance(problem, FixedPoint | Root) != isinstance(method, Direct):
+    fits = isinstance(problem, FixedPoint | Root) == isinstance(method, Direct)
+    for kinds, methods in (
+        ((Constrained,), (SQP,)),
+        ((Game, MinMax), (AbstractGameMethod,)),
+    ):
+        fits = fits and isinstance(problem, kinds) == isinstance(method, methods)
+    if not fits:
         raise TypeError(
             f"solve: `method` {type(method).__name__} does not apply to a "
             f"{type(problem).__name__}."

@@ -226,7 +226,9 @@ def _polish(s, matrix, g, rows, b, is_equality, weight, radius) -> _Iterate:
         jnp.abs(d) <= radius * (1 + tolerance)
     )
     bad_row = jnp.where(is_equality, False, ~active & ~yields & (slack < -tolerance))
-    bad_sign = jnp.where(is_equality, jnp.abs(y) > weight * (1 + tolerance), y < -tolerance)
+    bad_sign = jnp.where(
+        is_equality, jnp.abs(y) > weight * (1 + tolerance), y < -tolerance
+    )
     fine = fine & ~jnp.any(bad_row) & ~jnp.any(bad_sign)
     # A nearly singular system may be solved by a point far from the one it should mend.
     fine = fine & (jnp.max(jnp.abs(d - s.d)) <= epsilon**0.25 * size)

@@ -24,7 +24,7 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from .. import _tree
 from .._iteration import AbstractIteration
@@ -152,9 +152,7 @@ class _Iteration(AbstractIteration):
             pull, before = jnp.zeros_like(g), (x, g, jacobian)
         size = jnp.maximum(jnp.max(jnp.abs(g)), 1e-2)
         price = state.price * size
-        program = solve_elastic(
-            model, g + pull, rows, b, first, price, state.radius
-        )
+        program = solve_elastic(model, g + pull, rows, b, first, price, state.radius)
         solved = jnp.all(jnp.isfinite(program.d)) & jnp.all(jnp.isfinite(program.y))
         d = jnp.where(solved, program.d, 0)
         y_new = jnp.where(solved, program.y / norms, y)
@@ -229,6 +227,9 @@ class _Iteration(AbstractIteration):
         radius = jnp.maximum(radius, epsilon**0.5 * (1 + jnp.max(jnp.abs(x))))
         finite = jnp.isfinite(f + jnp.sum(g) + jnp.sum(c) + jnp.sum(jacobian))
         broken = jnp.where(finite, 0, jnp.nan).astype(x.dtype)
+        # A shortened step says that the model, and its multipliers, reach too far.
+        share = jnp.where(take | ~found, 1, length)
+        y_new = y + share * (y_new - y)
         return Point(x_new + broken, y_new + broken), _State(
             weights=weights,
             price=next_price,

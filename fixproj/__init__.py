@@ -8,7 +8,11 @@ from . import (
 )
 from ._batch import solve_batch as solve_batch
 from ._chunks import solve_in_chunks as solve_in_chunks
-from ._constrained import SQP as SQP
+from ._constrained import (
+    SQP as SQP,
+    AugmentedLagrangian as AugmentedLagrangian,
+    Multipliers as Multipliers,
+)
 from ._iteration import (
     ACX as ACX,
     AbstractIteration as AbstractIteration,

@@ -11,14 +11,20 @@ from jaxtyping import PyTree, Scalar
 
 from . import _loop, _progress, _tree
 from ._check import check_positive_int, is_traced
-from ._constrained import SQP
+from ._constrained import SQP, AugmentedLagrangian
 from ._iteration import AbstractIteration, Picard
 from ._loop import Tolerances
 from ._map import AbstractMethod
 from ._method import Direct, DouglasRachford
 from ._problem import Constrained, Feasibility, FixedPoint, Root
 from ._solution import RESULTS, Solution
-from .competitive import AbstractGameMethod, Game, ImplicitEuler, MinMax
+from .competitive import (
+    AbstractGameMethod,
+    Game,
+    ImplicitEuler,
+    LagrangianCGA,
+    MinMax,
+)
 from .implicit import AbstractAdjoint, Implicit
 
 
@@ -244,7 +250,7 @@ def _check_arguments(problem, method, iteration, rtol, atol, adjoint, norm) -> N
         )
     fits = isinstance(problem, FixedPoint | Root) == isinstance(method, Direct)
     for kinds, methods in (
-        ((Constrained,), (SQP,)),
+        ((Constrained,), (SQP, AugmentedLagrangian, LagrangianCGA)),
         ((Game, MinMax), (AbstractGameMethod,)),
     ):
         fits = fits and isinstance(problem, kinds) == isinstance(method, methods)

@@ -18,6 +18,7 @@ from .gradient import (
     SimultaneousGradient as SimultaneousGradient,
 )
 from .implicit_euler import ImplicitEuler as ImplicitEuler
+from .lagrangian_cga import LagrangianCGA as LagrangianCGA
 from .lola import LOLA as LOLA
 from .lookahead import Lookahead as Lookahead
 from .mirror import CompetitiveMirrorDescent as CompetitiveMirrorDescent

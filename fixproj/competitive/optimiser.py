@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.tree_util as jtu
 import optax
 from jaxtyping import PyTree
@@ -54,10 +55,12 @@ class Optax(AbstractIteration):
         return self.transformation.init(_moving(z))
 
     def step(self, z: PyTree, fz: PyTree, state: Any) -> tuple[PyTree, Any]:
-        """The players go where the transformation says, the memory where the map does."""
+        """The players follow the transformation, the memory the map."""
         now = _moving(z)
         gradient = _tree.subtract(now, _moving(fz))
-        update, state = self.transformation.update(gradient, state, now)
+        # Optax relies on the promotion of Python numbers and counts.
+        with jax.numpy_dtype_promotion("standard"):
+            update, state = self.transformation.update(gradient, state, now)
         moved = jtu.tree_map(lambda x, u: x + u.astype(x.dtype), now, update)
         if isinstance(z, GameState):
             return GameState(moved, fz.memory), state

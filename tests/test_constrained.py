@@ -5,11 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
+from hock_schittkowski import EQUALITY, INEQUALITY
 
 import fixproj as fp
 from fixproj import competitive
-
-from .hock_schittkowski import EQUALITY, INEQUALITY
 
 
 ALL = {p.number: p for p in EQUALITY + INEQUALITY}
@@ -31,6 +30,7 @@ def _check(p, solution, tolerance):
     assert float(solution.stats["violation"]) <= tolerance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [71])
 def test_published_optimum_in_both_precisions(number):
     x64 = jax.config.read("jax_enable_x64")
@@ -116,7 +116,11 @@ def _parametric(method, args):
     return jnp.concatenate(parts)
 
 
-METHODS = [fp.SQP(), fp.AugmentedLagrangian(), competitive.LagrangianCGA()]
+METHODS = [
+    fp.SQP(),
+    pytest.param(fp.AugmentedLagrangian(), marks=pytest.mark.slow),
+    pytest.param(competitive.LagrangianCGA(), marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.one_precision
@@ -179,6 +183,7 @@ def test_infeasible_constraints_are_reported():
         np.testing.assert_allclose(solution.value, 0, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.one_precision
 def test_dependent_constraints_and_their_derivative():
     with jax.enable_x64(True):
@@ -251,6 +256,7 @@ def test_bad_input_is_an_error_that_names_it(case):
         call()
 
 
+@pytest.mark.slow
 @pytest.mark.one_precision
 def test_nan_start():
     problem = fp.Constrained(_f, jnp.array([1.0, jnp.nan]), lambda x, a: x[0] - 1)

@@ -11,6 +11,7 @@ minimisation is an optimistix solver's.
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Float, PyTree, Scalar
@@ -74,8 +75,10 @@ class AugmentedLagrangian(AbstractMethod):
 
 class _State(eqx.Module):
     point: Point
-    penalty: Float[Array, ""]
-    violation: Float[Array, ""]
+    inverse_penalty: Float[Array, ""]
+    # Of the conditions of optimality, with a sign that alternates: the state is at rest
+    # only where they hold.
+    error: Float[Array, ""]
 
 
 class _Map(AbstractMap):
@@ -87,10 +90,10 @@ class _Map(AbstractMap):
         c = self.functions.constraints(x)
         violation = jnp.max(self.functions.violation(c), initial=0)
         penalty = jnp.asarray(self.method.penalty, x.dtype)
-        return _State(Point(x, jnp.zeros_like(c)), penalty, violation)
+        return _State(Point(x, jnp.zeros_like(c)), 1 / penalty, violation)
 
     def apply(self, z: _State) -> _State:
-        functions, y, penalty = self.functions, z.point.y, z.penalty
+        functions, y, penalty = self.functions, z.point.y, 1 / z.inverse_penalty
         equality = jnp.arange(y.size) < functions.equalities()
 
         def lagrangian(x, args):
@@ -116,11 +119,15 @@ class _Map(AbstractMap):
         # Complementarity counts: an inactive constraint with a multiplier is not met.
         left = jnp.max(jnp.abs(functions.natural(c, y / penalty)), initial=0)
         tolerance = self.method.default_rtol(z.point.x)
-        slow = (left > 0.5 * z.violation) & (left > tolerance)
+        slow = (left > 0.5 * jnp.abs(z.error)) & (left > tolerance)
         grown = penalty * _tree.scale_like(self.method.growth, penalty)
         limit = 1e8 * _tree.scale_like(self.method.penalty, penalty)
         penalty = jnp.where(slow & (grown <= limit), grown, penalty)
-        return _State(Point(inner.value, y), penalty, left)
+        gradient = functions.lagrangian_gradient(inner.value, y)
+        scale = 1 + jnp.max(jnp.abs(jax.grad(functions.objective)(inner.value)))
+        error = jnp.maximum(left, jnp.max(jnp.abs(gradient)) / scale)
+        error = jnp.where(z.error > 0, -error, error)
+        return _State(Point(inner.value, y), 1 / penalty, error)
 
     def core(self, z: _State) -> Point:
         return z.point

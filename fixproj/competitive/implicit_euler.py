@@ -71,8 +71,7 @@ class ImplicitEuler(AbstractGameMethod):
             stiffness = jnp.max(jnp.sum(jnp.abs(matrix), axis=1), initial=0)
         else:
             stiffness = _tree.two_norm(product(v)) / jnp.where(size > 0, size, 1)
-        reached = size / jnp.where(memory.first > 0, memory.first, 1)
-        share = jnp.minimum(memory.share, reached)
+        share = memory.share
         relative = share / _tree.scale_like(self.step, share)
         # A solution that is one of many makes J singular: a little is always added.
         floor = jnp.where(stiffness > 0, epsilon**0.5 * stiffness, 1)
@@ -86,11 +85,14 @@ class ImplicitEuler(AbstractGameMethod):
             zero = _field.scaled(0, v)
             direction = _inner.solve(shifted, v, self.linear_solver, False, zero)
         ahead = _field.move(players, -1, direction)
-        after = _field.move(_field.field(game, ahead), -shift, direction)
-        error = _tree.two_norm(after)
+        v_ahead = _field.field(game, ahead)
+        error = _tree.two_norm(_field.move(v_ahead, -shift, direction))
         good = (error <= 0.7 * size) & jnp.isfinite(error) | ~(size > 0)
         factor = jnp.where(error <= 0.3 * size, 0.25, 1.0)
-        share = jnp.where(good, factor * share, jnp.minimum(4 * memory.share, 1e6))
+        reached = _tree.two_norm(v_ahead) / jnp.where(memory.first > 0, memory.first, 1)
+        # Raised without bound, so that a point that is not left is never taken for one
+        # of rest.
+        share = jnp.where(good, jnp.minimum(factor * share, reached), 4 * share)
         # What is not finite must show, not be stepped back from for ever.
         good = good | ~jnp.isfinite(size)
         return _tree.where(good, ahead, players), _Memory(memory.first, share)

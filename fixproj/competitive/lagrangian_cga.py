@@ -149,7 +149,10 @@ class _Map(AbstractMap):
         broken = jnp.where(jnp.isfinite(before), 0, jnp.nan).astype(x.dtype)
         point = Point(jnp.where(good, x_new, x), jnp.where(good, y_new, y))
         point = Point(point.x + broken, point.y + broken)
-        return _State(point, jnp.clip(next_shift, 0, 1e12))
+        # Starting over, not standing still: a point is at rest only if it is optimal.
+        first_shift = 1 / jnp.asarray(self.method.step, x.dtype)
+        lost = next_shift > max(1e3, 1e-4 / epsilon)
+        return _State(point, jnp.where(lost, first_shift, next_shift))
 
     def core(self, z: _State) -> Point:
         return z.point

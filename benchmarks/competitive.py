@@ -1,7 +1,7 @@
 """Constrained problems beside scipy: solved to 1e-6, and iterations.
 
 The problems of Hock and Schittkowski in tests/hock_schittkowski.py, from the published
-starts, in float64. scipy gets exact derivatives. A problem counts as solved if objective
+starts, in float64. scipy gets exact derivatives. A problem is solved if objective
 (relative to max(1, |value|)) and constraints are right to 1e-6; the median of
 iterations is over the solved ones.
 """

@@ -51,7 +51,7 @@ def _scipy(problem, name):
                 lambda x, v, fun=fun: jax.hessian(lambda x: jnp.vdot(v, fun(x)))(x)
             )
             constraints.append(
-                scipy.optimize.NonlinearConstraint(fun, 0.0, upper, jac, hess)
+                scipy.optimize.NonlinearConstraint(fun, 0.0, upper, jac, hess)  # pyright: ignore[reportArgumentType]
             )
     exact = {} if name == "SLSQP" else {"hess": jax.jit(jax.hessian(problem.f))}
     options = {"ftol": 1e-12, "maxiter": 1000} if name == "SLSQP" else {"gtol": 1e-9}

@@ -13,7 +13,7 @@ Competitive mirror descent, algorithm 1. For n players J_o is as in PCGD.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -138,5 +138,5 @@ def _retract(name, x, d):
     return grown * (total / jnp.sum(grown, -1, keepdims=True))
 
 
-def _as_static(geometry):
+def _as_static(geometry: Any) -> Any:
     return geometry if isinstance(geometry, str) else tuple(geometry)

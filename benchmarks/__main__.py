@@ -14,8 +14,15 @@ import sys
 
 import jax
 
-from benchmarks import feasibility, first_call, fixed_point, implicit, module
-from benchmarks import first_call, fixed_point, qp
+from benchmarks import (
+    competitive,
+    feasibility,
+    first_call,
+    fixed_point,
+    implicit,
+    module,
+    qp,
+)
 
 
 class _Tee(io.StringIO):
@@ -38,6 +45,7 @@ SECTIONS = {
     "Feasibility": (feasibility, ["--quick"], []),
     "Modules": (module, ["--rounds", "31"], ["--rounds", "101"]),
     "Quadratic programs": (qp, ["--quick"], []),
+    "Constrained problems": (competitive, ["--quick"], []),
 }
 RESULTS = pathlib.Path(__file__).with_name("RESULTS.md")
 

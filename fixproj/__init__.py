@@ -1,9 +1,19 @@
 """Fixed-point and feasibility problems, and derivatives through their solutions."""
 
-from . import implicit as implicit, nn as nn, projections as projections
+from . import (
+    competitive as competitive,
+    implicit as implicit,
+    nn as nn,
+    projections as projections,
+)
 from ._batch import solve_batch as solve_batch
 from ._chunks import solve_in_chunks as solve_in_chunks
 from ._composite import Composite as Composite
+from ._constrained import (
+    SQP as SQP,
+    AugmentedLagrangian as AugmentedLagrangian,
+    Multipliers as Multipliers,
+)
 from ._iteration import (
     ACX as ACX,
     AbstractIteration as AbstractIteration,
@@ -37,6 +47,7 @@ from ._method import (
 )
 from ._nearest_point import nearest_point as nearest_point
 from ._problem import (
+    Constrained as Constrained,
     Feasibility as Feasibility,
     FixedPoint as FixedPoint,
     Root as Root,

@@ -97,6 +97,30 @@ def init(iteration: AbstractIteration, z0: PyTree) -> LoopState:
     )
 
 
+class _Closed(AbstractIteration):
+    """An iteration whose functions have been converted."""
+
+    inner: AbstractIteration
+    convert: Callable
+
+    def init(self, z: PyTree) -> Any:
+        return self.inner.init(z)
+
+    def step(self, z: PyTree, fz: PyTree, state: Any) -> tuple[PyTree, Any]:
+        return self.convert(z, fz, state)
+
+
+def closed(iteration: AbstractIteration, z0: PyTree) -> AbstractIteration:
+    """The iteration of a problem of its own, cut from differentiation.
+
+    What its functions close over becomes leaves of it first.
+    """
+    state = jax.eval_shape(lambda: iteration.init(z0))
+    like = jax.eval_shape(lambda: z0)
+    step = eqx.filter_closure_convert(iteration.step, like, like, state)
+    return _tree.stop_gradient(_Closed(iteration, step))
+
+
 def run(
     apply: Callable[[PyTree], PyTree],
     iteration: AbstractIteration,

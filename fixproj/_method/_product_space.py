@@ -118,9 +118,9 @@ class TwoSets(eqx.Module):
     y0: PyTree
 
     def __init__(self, problem: Feasibility):
-        sets = problem.sets
+        sets = list(problem.sets)
         if len(sets) > 2:
-            self.first, self.parts = None, groups(sets)
+            self.first, self.parts = None, groups(tuple(sets))
         else:
             self.first, self.parts = sets[0], (Group(sets[-1], None),)
         self.y0 = problem.y0

@@ -66,8 +66,9 @@ class DifferenceMap(AbstractMethod):
         gammas = self.gammas
         if gammas is None:
             gammas = (-1 / self.beta, 1 / self.beta)
+        first, second = gammas
         pair = _product_space.TwoSets(problem)
-        return _Map(problem, pair, self.beta, tuple(gammas))
+        return _Map(problem, pair, self.beta, (first, second))
 
 
 class _Map(AbstractMap):

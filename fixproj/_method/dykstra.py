@@ -43,10 +43,10 @@ class Dykstra(AbstractMethod):
 
     def make_map(self, problem: Feasibility) -> AbstractMap:
         """One sweep over all sets, as a map of the increments."""
-        sets = problem.sets
+        sets = list(problem.sets)
         # A single set is visited twice.
         sets = sets if len(sets) > 1 else sets * 2
-        return _Map(problem, sets[0], _product_space.groups(sets[1:]))
+        return _Map(problem, sets[0], _product_space.groups(tuple(sets[1:])))
 
 
 class _Map(AbstractMap):

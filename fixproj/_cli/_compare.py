@@ -32,7 +32,7 @@ Examples:
 """
 
 
-class MethodPairs(Pairs):
+class MethodPairs(click.ParamType):
     """`METHOD:NAME=VALUE`."""
 
     name = "method pairs"
@@ -42,7 +42,7 @@ class MethodPairs(Pairs):
         method, colon, rest = value.partition(":")
         if not colon or method not in METHODS:
             self.fail(f"{value!r} is not like projections:sweeps=3", param, ctx)
-        return method, *super().convert(rest, param, ctx)
+        return method, *Pairs().convert(rest, param, ctx)
 
 
 @click.command(cls=ListCommand, epilog=_EPILOG)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 import jax
+import jax.numpy as jnp
 
 from fixproj import __version__
 from fixproj._cli._errors import reports_errors
@@ -46,7 +47,7 @@ def _found() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "backend": jax.default_backend(),
         "devices": [str(device) for device in jax.devices()],
-        "x64": bool(jax.config.jax_enable_x64),
+        "x64": jnp.asarray(0.0).dtype == jnp.float64,
         "packages": {name: _version(name) for name in _PACKAGES},
         "methods": [name for name, method in METHODS.items() if method.available],
         "datasets": {name: _place(name) for name in NAMES},

@@ -121,11 +121,11 @@ METHODS: dict[str, Method] = {
     "zorb": Method(
         "Least squares, layer by layer; one epoch.", _from_nn("ZORB"), "ZORB", True
     ),
-    "adam": _optimiser("adam", 1e-3),
-    "adamw": _optimiser("adamw", 1e-3),
+    "adam": _optimiser("adam", 3e-3),
+    "adamw": _optimiser("adamw", 3e-3),
     "adagrad": _optimiser("adagrad", 1e-2),
     "lion": _optimiser("lion", 1e-4),
-    "nadam": _optimiser("nadam", 1e-3),
+    "nadam": _optimiser("nadam", 3e-3),
     "rmsprop": _optimiser("rmsprop", 1e-3),
     "sgd": _optimiser("sgd", 1e-1),
 }

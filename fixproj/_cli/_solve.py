@@ -115,24 +115,24 @@ def _sudoku(file, options):
     puzzles = read_puzzles(file)
     given = {} if options["max_steps"] is None else {"max_steps": options["max_steps"]}
     grids = fp.puzzles.solve_puzzles(puzzles, seed=options["seed"], **given)
-    solved = grids.any((1, 2))
+    solved = [bool(grid.any()) for grid in grids]
     lines = ["".join(map(str, grid.ravel())) for grid in grids]
     found = {
         "file": file,
         "puzzles": len(puzzles),
-        "solved": int(solved.sum()),
+        "solved": sum(solved),
         "solutions": [
             line if ok else None for line, ok in zip(lines, solved, strict=True)
         ],
     }
     if options["out"] is not None:
         options["out"].write_text("\n".join(lines) + "\n")
-        text = f"Solved {solved.sum()} of {len(puzzles)}; wrote {options['out']}"
+        text = f"Solved {sum(solved)} of {len(puzzles)}; wrote {options['out']}"
     elif len(puzzles) == 1 and solved[0]:
         text = _grid(grids[0])
     else:
         text = "\n".join(lines)
-    return found, text, bool(solved.all())
+    return found, text, all(solved)
 
 
 def _unsolved(found):

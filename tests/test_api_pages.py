@@ -1,4 +1,4 @@
-"""The pages of the documentation have every public name, and no name that is not there."""
+"""Every public name is on a page of the documentation, and no other name is."""
 
 import pathlib
 import re

@@ -125,7 +125,7 @@ def _checked(name, x, y):
     x = x.astype(np.float32)
     for what, part in (("inputs", x), ("targets", y)):
         if part.dtype.kind == "f" and not np.isfinite(part).all():
-            row = int(np.argmax(~np.isfinite(part).reshape(len(part), -1).all(1)))
+            row = next(i for i, one in enumerate(part) if not np.all(np.isfinite(one)))
             raise DatasetError(f"{name}: {what} are not finite in row {row}.")
     return x, y
 

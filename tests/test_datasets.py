@@ -109,7 +109,7 @@ def test_csv_with_names_and_classes(tmp_path):
         ("1,2\n3,4\n", {"target": "7"}, "no column '7'"),
         ("1,2\n3,4\n", {}, "too few"),
         ("1,a\n3,b\n", {"task": "regression"}, "'a' is no number"),
-        ("1,2\n" * 9, {}, "one class only"),
+        ("1,2\n" * 9, {}, "one class only: 2"),
         ("", {}, "empty"),
         ("a,b\n", {}, "no rows"),
         ("1\n2\n", {}, "one column"),

@@ -107,7 +107,7 @@ def make_dataset(
         index = np.concatenate([y, test_y]).astype(np.int32)
     names = tuple(str(value) for value in (values if classes is None else classes))
     if len(names) < 2:
-        raise DatasetError(f"{name}: there is one class only, {names[0]!r}.")
+        raise DatasetError(f"{name}: there is one class only: {', '.join(names)}.")
     return Dataset(name, x, index[: len(y)], test_x, index[len(y) :], names)
 
 

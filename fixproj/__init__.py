@@ -5,6 +5,7 @@ from . import (
     implicit as implicit,
     nn as nn,
     projections as projections,
+    puzzles as puzzles,
 )
 from ._batch import solve_batch as solve_batch
 from ._chunks import solve_in_chunks as solve_in_chunks

@@ -192,7 +192,9 @@ def _solve(
     else:
         z = map_.core(adjoint.attach(apply, z, tolerances, throw))
     value = map_.readout(z)
-    violation, result = _check_constraints(map_, value, result, tolerances, scale)
+    violation, result = _check_constraints(
+        map_, value, result, tolerances, scale, residual
+    )
     stats = {"num_steps": steps, "residual": residual, "violation": violation}
     stats |= map_.report(z)
     if history is not None:
@@ -201,7 +203,7 @@ def _solve(
     return solution, result != RESULTS.successful
 
 
-def _check_constraints(map_, value, result, tolerances, scale):
+def _check_constraints(map_, value, result, tolerances, scale, residual):
     """A fixed point of the map of an infeasible problem is no solution of it."""
     map_, value = _tree.stop_gradient((map_, value))
     violation = map_.violation(value)
@@ -209,7 +211,10 @@ def _check_constraints(map_, value, result, tolerances, scale):
         return jnp.zeros_like(scale), result
     # A violation is of first order where the residual can be of second (tangent sets).
     size = jnp.minimum(scale, 1) + tolerances.norm(value)
-    unmet = violation > 10 * jnp.sqrt(tolerances.allowed(size, scale) * size)
+    allowed = tolerances.allowed(size, scale)
+    unmet = violation > jnp.sqrt(allowed * size)
+    # A residual that is small only beside iterates which ran away excuses nothing.
+    unmet = unmet | ((residual > allowed) & (violation > 10 * allowed))
     settled = (result == RESULTS.successful) | (result == RESULTS.diverged)
     if map_.settles:
         settled = settled | (result == RESULTS.stagnated)

@@ -3,7 +3,6 @@
 from typing import Any
 
 import clarabel as _clarabel_module
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,32 +10,20 @@ import pytest
 import scipy.sparse as sp
 
 import fixproj as fp
+from fixproj.projections import (
+    ExponentialCone,
+    NonNegative,
+    PowerCone,
+    PSDCone,
+    SecondOrderCone,
+    ZeroCone,
+)
 
 
 clarabel: Any = _clarabel_module
 
 
-class ZeroCone(eqx.Module):
-    def project(self, x):
-        return jnp.zeros_like(x)
-
-
-class NonNegative(eqx.Module):
-    def project(self, x):
-        return jnp.maximum(x, 0)
-
-
-class SecondOrder(eqx.Module):
-    def project(self, x):
-        t, v = x[0], x[1:]
-        size = jnp.sqrt(jnp.sum(v**2))
-        scale = (t + size) / 2
-        outside = jnp.concatenate([scale[None], scale * v / size])
-        kept = jnp.where(size <= t, x, outside)
-        return jnp.where(size <= -t, jnp.zeros_like(x), kept)
-
-
-CONES = [(ZeroCone(), 1), (NonNegative(), 3), (SecondOrder(), 4)]
+CONES = [(ZeroCone(), 1), (NonNegative(), 3), (SecondOrderCone(), 4)]
 
 
 def _program(seed, dtype):
@@ -125,7 +112,7 @@ def test_outcomes_of_conic_programs():
 
         @jax.jit
         def outcome(q, b):
-            program = fp.ConicProgram(None, q, -jnp.eye(3), b, [(SecondOrder(), 3)])
+            program = fp.ConicProgram(None, q, -jnp.eye(3), b, [(SecondOrderCone(), 3)])
             solution = fp.solve(program, throw=False)
             return solution.result, solution.stats["certificate"]
 
@@ -138,7 +125,7 @@ def test_outcomes_of_conic_programs():
         assert x[0] > 0 and np.linalg.norm(x[1:]) <= x[0] + 1e-4
         # s = (-1, x, 0) lies in no cone.
         program = fp.ConicProgram(
-            None, [0.0], [[0.0], [-1.0], [0.0]], [-1.0, 0, 0], SecondOrder()
+            None, [0.0], [[0.0], [-1.0], [0.0]], [-1.0, 0, 0], SecondOrderCone()
         )
         solution = fp.solve(program, throw=False)
         assert solution.result == fp.RESULTS.infeasible
@@ -187,3 +174,98 @@ def test_bad_conic_input_is_an_error_that_names_it():
         fp.solve(fp.ConicProgram(None, q, A, b, NonNegative()), fp.InteriorPoint())
     with pytest.raises(ValueError, match="`rho` must be > 0"):
         fp.OperatorSplitting(rho=0.0)
+
+
+def _symmetric_basis(n):
+    """Every symmetric matrix as `basis @ upper triangle`, and its diagonal."""
+    rows, columns = np.triu_indices(n)
+    basis = np.zeros((n * n, rows.size))
+    basis[rows * n + columns, np.arange(rows.size)] = 1
+    basis[columns * n + rows, np.arange(rows.size)] = 1
+    return basis, basis[:: n + 1]
+
+
+def _semidefinite(kind, matrix):
+    """A max-cut relaxation, or the nearest correlation matrix."""
+    n = len(matrix)
+    basis, diagonal = _symmetric_basis(n)
+    A = jnp.asarray(np.concatenate([diagonal, -basis]), matrix.dtype)
+    b = jnp.concatenate([jnp.ones(n, A.dtype), jnp.zeros(n * n, A.dtype)])
+    q, P = -matrix.reshape(-1) @ jnp.asarray(basis, A.dtype), None
+    if kind == "correlation":
+        P = jnp.asarray(basis.T @ basis, A.dtype)
+    cones = [(ZeroCone(), n), (PSDCone(), (n, n))]
+    return fp.ConicProgram(P, q, A, b, cones)
+
+
+def _three_dimensional(kind, weight):
+    """Two cones of dimension three: least of a linear function of their entries."""
+    A = -jnp.eye(6, dtype=weight.dtype)
+    # The entries that are fixed: y = 1 of each, x + x' of the exponential cones.
+    fixed = np.zeros((3, 6))
+    fixed[0, 1] = fixed[1, 4] = 1
+    fixed[2, [0, 3]] = 1
+    q = jnp.array([0, 0, 1, 0, 0, 2.0], weight.dtype)
+    cone = ExponentialCone()
+    if kind == "power":
+        q = jnp.array([0, 0, -1, 0, 0, -2.0], weight.dtype)
+        cone = PowerCone(jnp.asarray([0.3, 0.6], weight.dtype))
+    b = jnp.concatenate([jnp.asarray([1.0, 1.0, 1.5], weight.dtype), jnp.zeros(6)])
+    A = jnp.concatenate([jnp.asarray(fixed, weight.dtype), A])
+    cones = [(ZeroCone(), 3), (cone, (2, 3))]
+    return fp.ConicProgram(None, q * weight, A, b.astype(q.dtype), cones)
+
+
+def _reference(program, cones):
+    """Clarabel's answer, with the semidefinite cone as its triangle."""
+    A, b = np.asarray(program.A), np.asarray(program.b)
+    if isinstance(program.cones[1], PSDCone):
+        n = program.shapes[1][0]
+        # The upper triangle, column by column, with sqrt(2) off the diagonal.
+        columns, rows = np.tril_indices(n)
+        scale = np.where(rows == columns, 1, np.sqrt(2))
+        take = n + rows * n + columns
+        A = np.concatenate([A[:n], scale[:, None] * A[take]])
+        b = np.concatenate([b[:n], scale * b[take]])
+    P = np.zeros((A.shape[1],) * 2) if program.P is None else np.asarray(program.P)
+    settings = clarabel.DefaultSettings()
+    settings.verbose = False
+    settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = 1e-12
+    arguments = sp.csc_matrix(np.triu(P)), np.asarray(program.q), sp.csc_matrix(A), b
+    return np.asarray(clarabel.DefaultSolver(*arguments, cones, settings).solve().x)
+
+
+@pytest.mark.parametrize("kind", ["max-cut", "correlation", "exponential", "power"])
+@pytest.mark.one_precision
+@pytest.mark.slow
+def test_every_cone_against_clarabel_and_differences(kind):
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(2)
+        if kind in ("max-cut", "correlation"):
+            parameter = rng.normal(size=(4, 4))
+            parameter = jnp.asarray(parameter + parameter.T)
+            make = lambda p: _semidefinite(kind, p)
+            cones = [clarabel.ZeroConeT(4), clarabel.PSDTriangleConeT(4)]
+        else:
+            parameter = jnp.asarray(rng.uniform(0.5, 1.5, 6))
+            make = lambda p: _three_dimensional(kind, p)
+            pair = [clarabel.ExponentialConeT()] * 2
+            if kind == "power":
+                pair = [clarabel.PowerConeT(a) for a in (0.3, 0.6)]
+            cones = [clarabel.ZeroConeT(3), *pair]
+        solve = jax.jit(lambda p: fp.solve(make(p)).value)
+        x = solve(parameter)
+        np.testing.assert_allclose(x, _reference(make(parameter), cones), atol=1e-5)
+        direction = rng.normal(size=parameter.shape)
+        direction = jnp.asarray(direction + direction.T)
+        _, found = jax.jvp(solve, (parameter,), (direction,))
+        ends = [solve(parameter + t * direction) for t in (1e-4, -1e-4)]
+        expected = (ends[0] - ends[1]) / 2e-4
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.one_precision
+def test_matrices_of_a_semidefinite_cone_must_be_symmetric():
+    A, b = jnp.zeros((4, 1)), jnp.arange(4.0)
+    with pytest.raises(ValueError, match=r"belong to `cone\[0\]` \(PSDCone\)"):
+        fp.ConicProgram(None, jnp.ones(1), A, b, [(PSDCone(), (2, 2))])

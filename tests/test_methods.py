@@ -315,3 +315,17 @@ def test_keys_must_be_keys():
     for make in (fp.CyclicProjections, lambda key: fp.Restarts(key, every=5)):
         with pytest.raises(TypeError, match="PRNG key"):
             make(0)
+
+
+@pytest.mark.one_precision
+def test_iterates_that_run_away_do_not_make_a_gap_small():
+    # 0.05 apart: Dykstra's increments grow until that is small beside them.
+    sets = [
+        proj.Halfspace(jnp.array([1.0, 0.0]), 0.0),
+        proj.Halfspace(jnp.array([-1.0, 0.0]), -0.05),
+    ]
+    problem = fp.Feasibility(sets, jnp.array([1.0, 0.0]))
+    solution = fp.solve(problem, fp.Dykstra(), rtol=2e-3, throw=False)
+    assert float(solution.stats["violation"]) > 0.04
+    assert float(solution.stats["residual"]) > 0.04
+    assert solution.result == fp.RESULTS.infeasible_suspected

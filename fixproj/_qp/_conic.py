@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._check import is_traced
+from ..projections import PSDCone
+from ..projections._check import require
 from . import _matrix
 from ._problem import check_matrices
 
@@ -31,11 +33,13 @@ class ConicProgram(eqx.Module):
             rows; or a list of pairs `(cone, shape)`, in the order of the rows. The part
             of the rows that belongs to a cone is reshaped to `shape` (an integer or a
             tuple) before it is projected: `(PSDCone(), (3, 3))` takes 9 rows, all
-            entries of a matrix.
+            entries of a matrix, and `(ExponentialCone(), (4, 3))` is four cones. What
+            `A` and `b` hold for a `PSDCone` must be symmetric.
 
     Raises:
         TypeError: if an argument is not real, or a cone has no `project`.
-        ValueError: if shapes disagree, an entry is NaN, or `P` is not symmetric.
+        ValueError: if shapes disagree, an entry is NaN, or `P`, or the matrices given
+            for a `PSDCone`, are not symmetric (a runtime error when they are traced).
 
     References:
         B. O'Donoghue (2021), Operator splitting for a homogeneous embedding of the
@@ -78,6 +82,35 @@ class ConicProgram(eqx.Module):
             )
         for i, (c, shape) in enumerate(zip(self.cones, self.shapes, strict=True)):
             _check_cone(owner, i, c, shape, self.b.dtype)
+        if isinstance(self.A, jax.Array | np.ndarray):
+            self.b = _with_symmetric_rows(owner, self)
+
+
+def _with_symmetric_rows(owner, program):
+    """`b`, or an error if `[A, b]` is not symmetric where a PSDCone takes its rows."""
+    b, start = program.b, 0
+    for i, (cone, shape) in enumerate(zip(program.cones, program.shapes, strict=True)):
+        end = start + math.prod(shape)
+        if isinstance(cone, PSDCone):
+            b = require(
+                b,
+                lambda A, b, rows=slice(start, end), shape=shape: (
+                    _is_symmetric(A[rows].T.reshape(-1, *shape))
+                    & _is_symmetric(b[rows].reshape(shape))
+                ),
+                program.A,
+                b,
+                message=f"{owner}: the rows of `A` and `b` that belong to `cone[{i}]` "
+                "(PSDCone) must be symmetric matrices.",
+            )
+        start = end
+    return b
+
+
+def _is_symmetric(x):
+    size = jnp.max(jnp.abs(x), initial=0)
+    skew = jnp.max(jnp.abs(x - jnp.swapaxes(x, -1, -2)), initial=0)
+    return skew <= 64 * float(jnp.finfo(x.dtype).eps) * size
 
 
 def _blocks(owner, pairs):

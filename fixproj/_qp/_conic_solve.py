@@ -4,7 +4,9 @@ Polish and derivative are of the residual map, with s = b - Ax and the cone K,
 
     F(x, y) = (Px + q + A'y,  s - P_K(s - y))
 
-which is zero at solutions. Busseti, Moursi & Boyd (2019), Solution refinement at
+which is zero at solutions. For rows of matrices in the semidefinite cone, all of them
+symmetric, the skew part of y is added to the second entry: nothing else would tell it.
+Busseti, Moursi & Boyd (2019), Solution refinement at
 regular points of conic problems; Agrawal, Barratt, Boyd, Busseti & Moursi (2019),
 Differentiating through a cone program.
 """
@@ -40,7 +42,7 @@ def residual_map(program: Program, z: tuple[Array, Array]) -> tuple[Array, Array
     assert isinstance(domain, Cones)
     s = domain.b - program.rows(x)
     top = program.P @ x + program.q + program.transposed(y)
-    return top, s - domain.cone(s - y)
+    return top, s - domain.cone(s - y) + domain.unseen(y)
 
 
 @eqx.filter_jit

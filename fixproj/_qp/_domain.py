@@ -15,6 +15,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from ..projections import FreeCone, NonNegative, PSDCone, ZeroCone
+
 
 Vector = Float[Array, " m"]
 
@@ -82,6 +84,16 @@ class Cones(AbstractDomain):
         """The projection onto K."""
         return jnp.concatenate([c.project(p).reshape(-1) for c, p in self.split(s)])
 
+    def unseen(self, y: Vector) -> Vector:
+        """The part of a multiplier that no symmetric row feels: skew, of a PSDCone."""
+        parts = []
+        for cone, part in self.split(y):
+            skew = jnp.zeros_like(part)
+            if isinstance(cone, PSDCone):
+                skew = (part - jnp.swapaxes(part, -1, -2)) / 2
+            parts.append(skew.reshape(-1))
+        return jnp.concatenate(parts)
+
     def split(self, s: Vector) -> list[tuple[Any, Array]]:
         """Every cone with its part of a vector."""
         parts, start = [], 0
@@ -110,7 +122,7 @@ class Cones(AbstractDomain):
 
 def is_separable(cone: Any) -> bool:
     """Whether the rows of a cone can be scaled one by one."""
-    return type(cone).__name__ in ("ZeroCone", "NonNegative", "FreeCone")
+    return isinstance(cone, ZeroCone | NonNegative | FreeCone)
 
 
 def stiff_rows(domain: AbstractDomain) -> Bool[Array, " m"]:
@@ -118,6 +130,7 @@ def stiff_rows(domain: AbstractDomain) -> Bool[Array, " m"]:
     if isinstance(domain, Bounds):
         return domain.lower >= domain.upper
     assert isinstance(domain, Cones)
-    names = [(type(c).__name__ == "ZeroCone", p) for c, p in domain.split(domain.b)]
-    parts = [jnp.full((p.size,), zero) for zero, p in names]
-    return jnp.concatenate(parts)
+    parts = domain.split(domain.b)
+    return jnp.concatenate(
+        [jnp.full((p.size,), isinstance(cone, ZeroCone)) for cone, p in parts]
+    )

@@ -54,7 +54,7 @@ class _State(NamedTuple):
     best: Array
     best_x: Array
     stalled: Array
-    count: Array
+    trials: Array
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -102,7 +102,7 @@ def couple(
 
     def unfinished(state):
         ends = (state.best <= tolerance) | (state.stalled >= _MOST_STALLED)
-        return ~(state.is_last & ends) & (state.count < _MOST_TRIALS)
+        return ~(state.is_last & ends) & (state.trials < _MOST_TRIALS)
 
     def trial(state):
         g = state.g + state.length * state.direction
@@ -149,7 +149,7 @@ def couple(
             best=jnp.where(grows, jnp.inf, jnp.where(better, error, state.best)),
             best_x=jnp.where(better | grows, x, state.best_x),
             stalled=jnp.where(grows, 0, stalled),
-            count=state.count + 1,
+            trials=state.trials + 1,
         )
 
     size = jnp.minimum(_FIRST_SIZE, final)
@@ -170,7 +170,7 @@ def couple(
         best=zero + jnp.inf,
         best_x=jnp.full_like(base, jnp.nan),
         stalled=count,
-        count=jnp.where(is_broken, _MOST_TRIALS, count),
+        trials=jnp.where(is_broken, _MOST_TRIALS, count),
     )
     end = lax.while_loop(unfinished, trial, start)
     x, error = end.best_x, end.best

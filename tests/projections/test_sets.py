@@ -176,7 +176,7 @@ def test_vmap_over_construction(case, getkey):
         np.testing.assert_allclose(function(*stacked), expected, atol=_tolerance(x))
 
 
-@every_case_quickly
+@every_case
 @pytest.mark.parametrize("position", range(4))
 def test_nan_stays_visible(case, position):
     x = jnp.arange(4.0).at[position].set(jnp.nan)

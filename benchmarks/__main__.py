@@ -23,6 +23,7 @@ from benchmarks import (
     module,
     qp,
 )
+from benchmarks import first_call, fixed_point, projections
 
 
 class _Tee(io.StringIO):
@@ -46,6 +47,7 @@ SECTIONS = {
     "Modules": (module, ["--rounds", "31"], ["--rounds", "101"]),
     "Quadratic programs": (qp, ["--quick"], []),
     "Constrained problems": (competitive, ["--quick"], []),
+    "Projections": (projections, ["--quick"], []),
 }
 RESULTS = pathlib.Path(__file__).with_name("RESULTS.md")
 

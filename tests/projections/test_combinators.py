@@ -53,7 +53,7 @@ def test_images_and_preimage():
 
 
 @pytest.mark.one_precision
-def test_intersection_is_the_nearest_point_and_differentiable():
+def test_intersection_is_the_nearest_point():
     a = np.array([1.0, -2.0, 0.5])
     with jax.enable_x64(True):
 
@@ -69,4 +69,18 @@ def test_intersection_is_the_nearest_point_and_differentiable():
             cp.Minimize(cp.sum_squares(v - x)), [a @ v <= -0.5, cp.norm(v) <= 1.2]
         ).solve(solver=cp.CLARABEL)
         np.testing.assert_allclose(got, v.value, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.one_precision
+def test_intersection_has_every_derivative():
+    with jax.enable_x64(True):
+        a = jnp.array([1.0, -2.0, 0.5])
+
+        def run(x, b, radius):
+            return proj.Intersection(proj.Halfspace(a, b), proj.L2Ball(radius)).project(
+                x
+            )
+
+        x, b, radius = jnp.array([2.0, -1.0, 1.0]), jnp.array(-0.5), jnp.array(1.2)
         check_derivatives(run, x, b, radius)

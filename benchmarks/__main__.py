@@ -14,7 +14,7 @@ import sys
 
 import jax
 
-from benchmarks import feasibility, first_call, fixed_point, implicit, module
+from benchmarks import cones, feasibility, first_call, fixed_point, implicit, module
 
 
 class _Tee(io.StringIO):
@@ -35,6 +35,7 @@ SECTIONS = {
     "Fixed-point iterations": (fixed_point, ["--quick"], []),
     "Gradients": (implicit, [], ["--full"]),
     "Feasibility": (feasibility, ["--quick"], []),
+    "Cones": (cones, ["--quick"], []),
     "Modules": (module, ["--rounds", "31"], ["--rounds", "101"]),
 }
 RESULTS = pathlib.Path(__file__).with_name("RESULTS.md")

@@ -45,7 +45,7 @@ def test_images_and_preimage():
     v = cp.Variable(3)
     image = rows @ v
     cp.Problem(cp.Minimize(cp.sum_squares(v - x)), [image >= 0, image <= 1]).solve()
-    np.testing.assert_allclose(y, v.value, atol=1e-4)
+    np.testing.assert_allclose(y, np.asarray(v.value), atol=1e-4)
     with pytest.raises(ValueError, match="multiple of the identity"):
         proj.LinearPreimage(simplex, np.array([[1.0, 2.0], [0.0, 1.0]]))
     with pytest.raises(ValueError, match="`factor` must be finite and not zero"):
@@ -68,7 +68,7 @@ def test_intersection_is_the_nearest_point():
         cp.Problem(
             cp.Minimize(cp.sum_squares(v - x)), [a @ v <= -0.5, cp.norm(v) <= 1.2]
         ).solve(solver=cp.CLARABEL)
-        np.testing.assert_allclose(got, v.value, atol=1e-5)
+        np.testing.assert_allclose(got, np.asarray(v.value), atol=1e-5)
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ def test_nearest_point_is_the_one_of_cvxpy(name):
     problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-9, tol_gap_rel=1e-9)
     with jax.enable_x64(True):
         got = np.asarray(build().project(jnp.asarray(x)))
-    np.testing.assert_allclose(got, y.value, atol=2e-5)
+    np.testing.assert_allclose(got, np.asarray(y.value), atol=2e-5)
 
 
 @pytest.mark.parametrize("name", DERIVATIVES)

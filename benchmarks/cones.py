@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 import scipy.optimize
-from cvxpy.constraints import ExpCone
+from cvxpy.constraints.exponential import ExpCone
 
 from benchmarks._timing import interleaved, markdown_table
 from fixproj import projections as proj

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cvxpy.constraints import ExpCone, PowCone3D
+from cvxpy.constraints.exponential import ExpCone
+from cvxpy.constraints.power import PowCone3D
 from derivatives import check_derivatives
 
 from fixproj import projections as proj

@@ -43,7 +43,7 @@ class AbstractCone(AbstractSet):
             return FreeCone()
         if isinstance(self, FreeCone):
             return ZeroCone()
-        return PolarCone(self)
+        return PolarCone(cone=self)
 
     @final
     def dual(self) -> "AbstractCone":
@@ -54,7 +54,7 @@ class AbstractCone(AbstractSet):
             return self.cone
         if isinstance(self, ZeroCone | FreeCone):
             return self.polar()
-        return DualCone(self)
+        return DualCone(cone=self)
 
 
 class PolarCone(AbstractCone):

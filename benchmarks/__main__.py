@@ -24,6 +24,7 @@ from benchmarks import (
     qp,
 )
 from benchmarks import first_call, fixed_point, projections
+from benchmarks import cones, feasibility, first_call, fixed_point, implicit, module
 
 
 class _Tee(io.StringIO):
@@ -44,6 +45,7 @@ SECTIONS = {
     "Fixed-point iterations": (fixed_point, ["--quick"], []),
     "Gradients": (implicit, [], ["--full"]),
     "Feasibility": (feasibility, ["--quick"], []),
+    "Cones": (cones, ["--quick"], []),
     "Modules": (module, ["--rounds", "31"], ["--rounds", "101"]),
     "Quadratic programs": (qp, ["--quick"], []),
     "Constrained problems": (competitive, ["--quick"], []),

@@ -1,0 +1,1 @@
+"""Training by least squares alone, layer by layer."""

@@ -17,6 +17,13 @@ from fixproj.nn._trainers import (
     Gradient as Gradient,
     Projections as Projections,
 )
+from fixproj.nn._zorb import (
+    ZORB as ZORB,
+    Activation as Activation,
+    Network as Network,
+    ReferenceZORB as ReferenceZORB,
+    parse_network as parse_network,
+)
 
 
 _ESTIMATORS = ("ZORBClassifier", "ZORBRegressor")

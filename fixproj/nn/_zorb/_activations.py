@@ -1,9 +1,9 @@
 """Activation functions, and how a wanted output becomes a wanted input.
 
-`pull` carries a displacement e of the output to one of the input by projecting (z, h + e)
-onto the tangent of the graph h = f(z): d = g e / (1 + g^2), with g = f'(z). A saturated
-unit is not asked to move. `inverse` maps targets in the range exactly: what the
-reference algorithm uses.
+`pull` carries a displacement e of the output to one of the input by projecting
+(z, h + e) onto the tangent of the graph h = f(z): d = g e / (1 + g^2), g = f'(z). A
+saturated unit is not asked to move. `inverse` maps targets in the range exactly: what
+the reference algorithm uses.
 """
 
 import dataclasses

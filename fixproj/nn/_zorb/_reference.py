@@ -19,7 +19,6 @@ from fixproj.nn._trainers import AbstractTrainer
 from fixproj.nn._trainers._loss import AbstractLoss, loss_named
 from fixproj.nn._zorb._layers import (
     AbstractAffine,
-    AbstractLayer,
     Elementwise,
     Flatten,
     Network,
@@ -75,7 +74,8 @@ class ReferenceZORB(AbstractTrainer):
         info = self.objective.metrics(out, y)
         if y.ndim < out.ndim:
             y = jax.nn.one_hot(y, out.shape[-1], dtype=out.dtype)
-        layers, x = list(model.layers), x.astype(out.dtype)
+        layers: list[Any] = list(model.layers)
+        x = x.astype(out.dtype)
         y = y.astype(out.dtype)
         for i, layer in enumerate(layers):
             if isinstance(layer, AbstractAffine):
@@ -101,7 +101,7 @@ class ReferenceZORB(AbstractTrainer):
             lambda at: (at.weight, at.bias), layer, (both[:-1], both[-1])
         )
 
-    def _back(self, layer: AbstractLayer, x, target):
+    def _back(self, layer: Any, x, target):
         if isinstance(layer, AbstractAffine):
             rows = layer.outputs(target)
             if layer.bias is not None:
@@ -140,7 +140,7 @@ def _finite(z):
 
 def _without_ranges(layers):
     """The same function; ranges of activations moved into the next layer's weights."""
-    layers = list(layers)
+    layers: list[Any] = list(layers)
     for i, layer in enumerate(layers):
         if not isinstance(layer, Elementwise) or layer.low is None:
             continue

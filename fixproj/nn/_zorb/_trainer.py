@@ -104,7 +104,7 @@ class ZORB(AbstractTrainer):
 
     def init(self, model: PyTree) -> PyTree:
         """Empty statistics; see `AbstractTrainer.init`."""
-        layers = as_layers(model).layers
+        layers: Any = as_layers(model).layers
         places = _affine(layers)
         grams = []
         for i in places:
@@ -119,7 +119,7 @@ class ZORB(AbstractTrainer):
     ) -> tuple[PyTree, PyTree, dict[str, Any]]:
         """The sweeps of one minibatch; see `AbstractTrainer.update`."""
         layered = as_layers(model)
-        layers = layered.layers
+        layers: Any = layered.layers
         places = _affine(layers)
         dtype = layers[places[-1]].weight.dtype
         x = x.astype(dtype)
@@ -165,7 +165,7 @@ class ZORB(AbstractTrainer):
             ValueError: if an iterable can be run through only once, or is empty.
         """
         layered = as_layers(model)
-        layers = layered.layers
+        layers: Any = layered.layers
         places = _affine(layers)
         last = len(places) - 1
         for sweep in range(self.sweeps):

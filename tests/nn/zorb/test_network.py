@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fixproj import nn
+from fixproj.nn._zorb._layers import AbstractAffine
 
 
 @pytest.mark.one_precision
@@ -27,6 +28,7 @@ def test_shapes_of_the_published_network():
 def test_convolution_is_the_sum_over_windows():
     net = nn.parse_network("Conv2D[4,3,2]", (7, 8, 2), key=jr.key(0))
     (layer,) = net.layers
+    assert isinstance(layer, AbstractAffine) and layer.bias is not None
     x = np.asarray(jr.normal(jr.key(1), (2, 7, 8, 2)))
     kernel = np.asarray(layer.weight).reshape(2, 3, 3, 4)
     expected = np.zeros((2, 3, 3, 4))
@@ -94,4 +96,4 @@ def test_other_errors():
     with pytest.raises(ValueError, match="no layers"):
         nn.parse_network("", (3,), key=jr.key(0))
     with pytest.raises(ValueError, match="cannot be a int"):
-        nn.parse_network([3], (3,), key=jr.key(0))
+        nn.parse_network([3], (3,), key=jr.key(0))  # pyright: ignore[reportArgumentType]

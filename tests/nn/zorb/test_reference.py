@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from fixproj import nn
+from fixproj.nn._zorb._layers import Dense
 
 
 EPS = np.finfo(np.float64).eps
@@ -101,7 +102,8 @@ def test_predictions_are_those_of_the_published_algorithm(network, options):
         steps = []
         for token, layer in zip(network.split(), net.layers, strict=True):
             matrix = None
-            if token.startswith("Dense"):
+            if isinstance(layer, Dense):
+                assert layer.bias is not None
                 matrix = np.concatenate([layer.weight, layer.bias[None]])
             steps.append((token.split("[")[0].lower(), matrix))
         rcond = options.get("rcond")

@@ -115,7 +115,7 @@ class ReferenceZORB(AbstractTrainer):
         if isinstance(layer, Flatten):
             return layer, target.reshape(x.shape)
         if isinstance(layer, Elementwise) and layer.activation.inverse is not None:
-            own = layer.activation
+            own: Any = layer.activation
             if not (math.isfinite(own.low) and math.isfinite(own.high)):
                 return layer, _finite(own.inverse(target))
             low, high = jnp.min(target), jnp.max(target)
@@ -140,7 +140,8 @@ def _finite(z):
 
 def _without_ranges(layers):
     """The same function; ranges of activations moved into the next layer's weights."""
-    layers: list[Any] = list(layers)
+    layers = list(layers)
+    layer: Any
     for i, layer in enumerate(layers):
         if not isinstance(layer, Elementwise) or layer.low is None:
             continue

@@ -4,7 +4,7 @@
 
 Accuracy on held-out data, the mean over folds or seeds (R2 for diabetes). "published"
 is `nn.ReferenceZORB` in float64; PATH is the `src` folder of a checkout of the
-published package (its data sets need TensorFlow: leave them out), which is then timed beside it.
+published package (its data sets need TensorFlow: leave them out), run in its place.
 """
 
 import argparse

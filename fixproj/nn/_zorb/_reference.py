@@ -150,11 +150,13 @@ def _without_ranges(layers):
             j += 1
         if j == len(layers) or not isinstance(layers[j], AbstractAffine):
             continue
-        after, own = layers[j], layer.activation
+        after: Any = layers[j]
+        own = layer.activation
         if after.bias is None:
             continue
-        factor = (layer.high - layer.low) / (own.high - own.low)
-        shift = layer.low - own.low * factor
+        low, high = jnp.asarray(layer.low), jnp.asarray(layer.high)
+        factor = (high - low) / (own.high - own.low)
+        shift = low - own.low * factor
         changed = (after.weight * factor, after.bias + shift * after.weight.sum(0))
         layers[i] = Elementwise(own)
         layers[j] = eqx.tree_at(lambda at: (at.weight, at.bias), after, changed)

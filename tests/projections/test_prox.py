@@ -273,11 +273,11 @@ def test_moreau_identity_and_envelope(case):
 @pytest.mark.one_precision
 @pytest.mark.slow
 def test_calculus_against_minimisation():
-    f = proj.KL(0.7)
     value = lambda x: float(np.sum(x * np.log(x / 0.7) - x + 0.7))
     a, w, c = np.array([0.5, -0.2, 0.3]), 0.4, 2.5
     q = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0] * 1.5
     with jax.enable_x64(True):
+        f = proj.KL(0.7)
         cases: list[Any] = [
             (proj.translate(f, a), lambda x: value(x - a), a),
             (proj.scale(f, c), lambda x: c * value(x), 0),

@@ -10,8 +10,9 @@ All proximable terms, g as h_0 with K_0 = I, get a copy v of their argument:
 For a quadratic f the first line is the linear system (H + r K'K) x = r K'(v - w) -
 f'(0), solved by conjugate gradients. For any other f it is solved by Newton's method
 from the x before, each step by conjugate gradients, and halved while the slope along it
-has not shrunk. By default r starts where it balances the curvatures of f and K, and is moved
-towards |r w| / |v - v0|, the best one for the bound of the method, at steps 10, 20, ...
+has not shrunk. By default r starts where it balances the curvatures of f and K, and is
+moved towards |r w| / |v - v0|, the best one for the bound of the method, at steps 10,
+20, 40, ...
 """
 
 import jax

@@ -156,57 +156,67 @@ def _conjugate_gradients(stacked, hessian, penalty, right):
 
 def _newton(stacked, penalty, x, v, w):
     """The minimiser of f(x) + r |K x - v + w|^2 / 2; NaN where the method fails."""
+    given = stacked, penalty, x, v, w
+    x = _tree.stop_gradient(_search(*_tree.stop_gradient(given)))
+    # From the minimiser, two more steps have its first and second derivatives.
+    for _ in range(2):
+        move = _direction(stacked, penalty, x, _slope(stacked, penalty, x, v, w))
+        x = _tree.subtract(x, move)
+    return x
 
-    def slope(x):
-        gap = _tree.add_scaled(_tree.subtract(stacked.forward(x), v), 1, w)
-        return _tree.add_scaled(stacked.gradient(x), penalty, stacked.adjoint(gap))
 
-    def direction(slope, x, right):
-        _, hessian = jax.linearize(stacked.gradient, x)
-        return _conjugate_gradients(stacked, hessian, penalty, right)
+def _slope(stacked, penalty, x, v, w):
+    gap = _tree.add_scaled(_tree.subtract(stacked.forward(x), v), 1, w)
+    return _tree.add_scaled(stacked.gradient(x), penalty, stacked.adjoint(gap))
 
-    def solve(slope, x):
-        def floor(x):
-            # What the terms that cancel in the slope leave of rounding.
-            image = stacked.forward(x)
-            gap = _tree.add_scaled(_tree.subtract(image, v), 1, w)
-            terms = _tree.two_norm(stacked.adjoint(image))
-            terms += _tree.two_norm(stacked.adjoint(gap))
-            terms = penalty * terms + _tree.two_norm(stacked.gradient(x))
-            return 16 * _tree.coarsest_epsilon(x) * terms
 
-        def running(state):
-            x, size, before, count = state
-            level = floor(x)
-            rounding = (size >= before) & (size <= 1e3 * level)
-            return (size > level) & ~rounding & (count < _NEWTON_STEPS)
+def _direction(stacked, penalty, x, right):
+    _, hessian = jax.linearize(stacked.gradient, x)
+    return _conjugate_gradients(stacked, hessian, penalty, right)
 
-        def step(state):
-            x, size, _, count = state
-            force = slope(x)
-            move = direction(slope, x, force)
 
-            def too_long(trial):
-                share, count = trial
-                new = slope(_tree.add_scaled(x, -share, move))
-                # Convex along the line: a slope of the same sign, or a shorter one.
-                steep = jnp.abs(_tree.inner_product(new, move))
-                allowed = 0.9 * jnp.abs(_tree.inner_product(force, move))
-                return ~(steep <= allowed) & (count < _HALVINGS)
+def _search(stacked, penalty, x, v, w):
+    slope = lambda x: _slope(stacked, penalty, x, v, w)
 
-            halve = lambda trial: (trial[0] / 2, trial[1] + 1)
-            one = jnp.ones((), size.dtype)
-            share, _ = jax.lax.while_loop(too_long, halve, (one, 0))
-            new = _tree.add_scaled(x, -share, move)
-            return new, _tree.two_norm(slope(new)), size, count + 1
+    def floor(x):
+        # What the terms that cancel in the slope leave of rounding.
+        image = stacked.forward(x)
+        gap = _tree.add_scaled(_tree.subtract(image, v), 1, w)
+        terms = _tree.two_norm(stacked.adjoint(image))
+        terms += _tree.two_norm(stacked.adjoint(gap))
+        terms = penalty * terms + _tree.two_norm(stacked.gradient(x))
+        return 16 * _tree.coarsest_epsilon(x) * terms
 
-        size = _tree.two_norm(slope(x))
-        state = (x, size, jnp.full_like(size, jnp.inf), 0)
-        x, size, *_ = jax.lax.while_loop(running, step, state)
-        failed = ~(size <= 1e3 * floor(x))
-        return jtu.tree_map(lambda a: jnp.where(failed, jnp.nan, a), x)
+    def running(state):
+        x, size, before, count = state
+        level = floor(x)
+        rounding = (size >= before) & (size <= 1e3 * level)
+        return (size > level) & ~rounding & (count < _NEWTON_STEPS)
 
-    return jax.lax.custom_root(slope, x, solve, _symmetric_solve)
+    def step(state):
+        x, size, _, count = state
+        force = slope(x)
+        move = _direction(stacked, penalty, x, force)
+
+        def too_long(trial):
+            share, count = trial
+            new = slope(_tree.add_scaled(x, -share, move))
+            # Convex along the line: a slope of the same sign, or a shorter one.
+            steep = jnp.abs(_tree.inner_product(new, move))
+            allowed = 0.9 * jnp.abs(_tree.inner_product(force, move))
+            return ~(steep <= allowed) & (count < _HALVINGS)
+
+        halve = lambda trial: (trial[0] / 2, trial[1] + 1)
+        one = jnp.ones((), size.dtype)
+        share, _ = jax.lax.while_loop(too_long, halve, (one, 0))
+        new = _tree.add_scaled(x, -share, move)
+        return new, _tree.two_norm(slope(new)), size, count + 1
+
+    size = _tree.two_norm(slope(x))
+    state = (x, size, jnp.full_like(size, jnp.inf), 0)
+    x, size, *_ = jax.lax.while_loop(running, step, state)
+    failed = ~(size <= 1e3 * floor(x))
+    return jtu.tree_map(lambda a: jnp.where(failed, jnp.nan, a), x)
 
 
 def _symmetric_solve(linear, right):

@@ -2,8 +2,8 @@
 
     minimise |x - data|^2 / 2 + weight * (sum of |differences|)
 
-removes noise and keeps edges. The solution is differentiable with respect to the weight,
-so the weight that comes closest to a known clean signal can be found by gradients.
+removes noise and keeps edges. The solution is differentiable with respect to the
+weight, so the one that comes closest to a known clean signal can be found by gradients.
 
 Run `python examples/tv_denoise.py [--out DIR]`. Prints the weight and the errors, and
 writes `out/tv_denoise.png`.

@@ -15,6 +15,7 @@ from fixproj.nn._history import (
 )
 from fixproj.nn._mgd import mgd_value_and_grad as mgd_value_and_grad
 from fixproj.nn._trainers import (
+    MGD as MGD,
     AbstractTrainer as AbstractTrainer,
     Gradient as Gradient,
     Projections as Projections,

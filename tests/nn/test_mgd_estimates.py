@@ -368,15 +368,12 @@ def test_memory_is_that_of_the_cost():
     """Thirty probes one by one need no more memory than two."""
     cost = lambda w: jnp.sum(jnp.sin(w))
     w, key = jnp.zeros(200_000), jr.key(0)
-    bytes_of = lambda probes: (
-        jax.jit(
-            lambda w, key: nn.mgd_value_and_grad(cost, probes=probes, chunk=1)(
-                w, key=key
-            )
-        )
-        .lower(w, key)
-        .compile()
-        .memory_analysis()
-        .temp_size_in_bytes
-    )
+
+    def bytes_of(probes):
+        find = nn.mgd_value_and_grad(cost, probes=probes, chunk=1)
+        compiled = jax.jit(lambda w, key: find(w, key=key)).lower(w, key).compile()
+        analysis = compiled.memory_analysis()
+        assert analysis is not None
+        return analysis.temp_size_in_bytes
+
     assert bytes_of(30) <= bytes_of(2) * 1.05

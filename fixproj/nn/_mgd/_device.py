@@ -21,7 +21,7 @@ from fixproj._check import check_positive_int, is_traced
 
 
 Points = list[list[Array]]
-Evaluator = Callable[[Points], tuple[Array, Array]]
+Evaluator = Callable[[Points], tuple[Array, Array, dict[str, Array]]]
 
 
 class DeviceWarning(UserWarning):
@@ -136,7 +136,8 @@ def host_evaluator(
         traced: whether to go through `io_callback`.
 
     Returns:
-        A function from a list of points to costs (high, low), two arrays.
+        A function from a list of points to costs (high, low), two arrays, and nothing
+        else in a dictionary.
     """
     dtype = jnp.result_type(float)
     arrays, rest = eqx.partition(args, eqx.is_array)
@@ -158,9 +159,9 @@ def host_evaluator(
     def evaluate(points):
         if not traced:
             high, low = measure(points, arrays)
-            return jnp.asarray(high), jnp.asarray(low)
+            return jnp.asarray(high), jnp.asarray(low), {}
         shape = jax.ShapeDtypeStruct((len(points),), dtype)
-        return io_callback(measure, (shape, shape), points, arrays)
+        return *io_callback(measure, (shape, shape), points, arrays), {}
 
     return evaluate
 

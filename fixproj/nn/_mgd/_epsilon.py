@@ -75,7 +75,7 @@ def warn_if_lost(
     jax.lax.cond(
         eqxi.unvmap_any(lost),
         lambda: jax.debug.callback(
-            lambda *values: _warn(*values, unit, scheme),
+            lambda a, b, c, d: _warn(a, b, c, d, unit, scheme),
             lost,
             difference,
             cost,

@@ -36,12 +36,14 @@ class Estimate(NamedTuple):
         gradient: one real array per leaf.
         difference: root mean square of the differences of two costs.
         usable: number of probes that gave a finite difference.
+        metrics: what the evaluator tells beside costs, its mean over probes.
     """
 
     value: Array
     gradient: list[Array]
     difference: Array
     usable: Array
+    metrics: dict[str, Array]
 
 
 class Plan(eqx.Module):
@@ -85,7 +87,8 @@ def estimate(
     """Perturbs, measures and correlates.
 
     Args:
-        evaluate: costs (high, low) of a list of points, see `_device`.
+        evaluate: costs (high, low) of a list of points, see `_device`, and a
+            dictionary of other numbers about the first of them.
         leaves: the parameters.
         keys: of the directions and of the noise.
         start: time of the first probe.
@@ -104,15 +107,15 @@ def estimate(
         base = measured([leaves], jr.fold_in(keys.noise, (1 << 32) - 1), 0)
 
     def slope(time, directions):
-        """Slope, difference and cost along one direction."""
+        """Half or whole difference, difference, cost and metrics along a direction."""
         noise_key = jr.fold_in(keys.noise, time)
         points = _moved(leaves, directions, epsilon, noise_key, plan)
-        high, low = measured(points, noise_key, 1)
+        high, low, metrics = measured(points, noise_key, 1)
         if base is None:
             difference = (high[0] - high[1]) + (low[0] - low[1])
-            return difference / 2, difference, (high[0] + high[1]) / 2
+            return difference / 2, difference, (high[0] + high[1]) / 2, metrics
         difference = (high[0] - base[0][0]) + (low[0] - base[1][0])
-        return difference, difference, base[0][0]
+        return difference, difference, base[0][0], base[2]
 
     drawn = None
     if plan.family.joint:
@@ -121,7 +124,7 @@ def estimate(
         found = []
         for k in range(plan.probes):
             found.append(slope(times[k], _row(plan, keys, drawn, times, k, leaves)))
-        found = [jnp.stack(column) for column in zip(*found, strict=True)]
+        found = jax.tree.map(lambda *column: jnp.stack(column), *found)
         gradient = _regenerated(plan, keys, drawn, times, found[0], leaves)
         return _finish(gradient, found, leaves, epsilon, size, plan)
 
@@ -134,7 +137,7 @@ def estimate(
             drawn = draw(plan.family, keys.directions, times, leaves)
         if chunk == 1:
             found = slope(times[0], [d[0] for d in drawn])
-            found = tuple(column[None] for column in found)
+            found = jax.tree.map(lambda column: column[None], found)
         else:
             found = jax.vmap(slope)(times, drawn)
         return _correlate(found[0], drawn, valid, plan.skip), found
@@ -142,7 +145,7 @@ def estimate(
     valid = jnp.ones(plan.probes, bool)
     if count == 1:
         gradient, found = part(times, drawn, valid)
-        return _finish(gradient, list(found), leaves, epsilon, size, plan)
+        return _finish(gradient, found, leaves, epsilon, size, plan)
 
     padding = count * chunk - plan.probes
     chunked = lambda a: jnp.pad(
@@ -157,18 +160,18 @@ def estimate(
     zeros = [jnp.zeros(x.shape, _work(x)) for x in leaves]
     rows = None if drawn is None else [chunked(d) for d in drawn]
     gradient, found = jax.lax.scan(step, zeros, (chunked(times), rows, valid))
-    found = [column.reshape(-1)[: plan.probes] for column in found]
+    found = jax.tree.map(lambda column: column.reshape(-1)[: plan.probes], found)
     return _finish(gradient, found, leaves, epsilon, size, plan)
 
 
 def _with_cost_noise(evaluate, noise):
     def measured(points, key, offset):
-        high, low = evaluate(points)
+        high, low, metrics = evaluate(points)
         noisy = [
             apply_noise(noise, "cost", jr.fold_in(key, offset + j), [high[j]])[0]
             for j in range(len(points))
         ]
-        return jnp.stack(noisy), low
+        return jnp.stack(noisy), low, metrics
 
     if has_stage(noise, "cost"):
         return measured
@@ -203,7 +206,7 @@ def _correlate(slopes, drawn, valid, skip):
 
 
 def _finish(gradient, found, leaves, epsilon, size, plan) -> Estimate:
-    _, differences, costs = found
+    _, differences, costs, metrics = found
     usable = jnp.isfinite(differences) if plan.skip else jnp.ones_like(costs, bool)
     count = jnp.sum(usable.astype(costs.dtype))
     mean = lambda values: (
@@ -216,7 +219,9 @@ def _finish(gradient, found, leaves, epsilon, size, plan) -> Estimate:
             total.dtype
         )
         out.append((total * scale).astype(leaf.dtype))
-    return Estimate(mean(costs), out, jnp.sqrt(mean(differences**2)), count)
+    difference = jnp.sqrt(mean(differences**2))
+    metrics = {name: jnp.mean(values) for name, values in metrics.items()}
+    return Estimate(mean(costs), out, difference, count, metrics)
 
 
 def _row(plan, keys, drawn, times, k, leaves):

@@ -27,6 +27,7 @@ def mgd_value_and_grad(
     black_box: bool = False,
     noise: AbstractNoise | Sequence[AbstractNoise] = (),
     chunk: int | None = None,
+    warn: bool = True,
 ) -> Callable[..., tuple[Array, PyTree]]:
     """Value and gradient of a cost by multiplexed perturbations (MGD).
 
@@ -57,6 +58,7 @@ def mgd_value_and_grad(
         noise: imperfections to simulate, `nn.mgd.AbstractNoise`, in order.
         chunk: probes that are evaluated together by `jax.vmap`; None bounds their
             memory.
+        warn: warn when the measured differences are mere rounding.
 
     Returns:
         A function `(params, *args, key, step=None) -> (value, gradient)`. The value is
@@ -132,7 +134,7 @@ def mgd_value_and_grad(
             plan,
             on_host=black_box and not traced,
         )
-        if family.dense or probes >= size:
+        if warn and (family.dense or probes >= size):
             unit = float(jnp.finfo(cost_dtypes[-1]).eps)
             warn_if_lost(found.difference, found.value, amplitude, unit, scheme)
         return found.value, parts.as_gradient(found.gradient)
@@ -157,7 +159,7 @@ def _traceable(fn, rebuild, args, dtypes):
 
     def evaluate(points):
         high = jnp.stack([cost(point) for point in points])
-        return high, jnp.zeros_like(high)
+        return high, jnp.zeros_like(high), {}
 
     return evaluate
 

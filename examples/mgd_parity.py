@@ -41,16 +41,16 @@ def cost(params):
 
 
 def start(key):
-    """Nine standard normal parameters."""
+    """Nine normal parameters of standard deviation 0.5; larger ones saturate."""
     shapes = {"w1": (2, 2), "b1": (2,), "w2": (2,), "b2": ()}
     keys = jr.split(key, len(shapes))
     return {
-        name: jr.normal(k, shape)
+        name: 0.5 * jr.normal(k, shape)
         for (name, shape), k in zip(shapes.items(), keys, strict=True)
     }
 
 
-def solve_times(find, starts, updates=20_000, rate=2.0, seed=0):
+def solve_times(find, starts, updates=20_000, rate=1.0, seed=0):
     """The first update at which each start is solved; `updates` if it is not.
 
     Args:

@@ -37,7 +37,12 @@ def cosine(a, b):
 
 
 @pytest.mark.one_precision
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name",
+    ["walsh", "sequential"]
+    + [pytest.param(n, marks=pytest.mark.slow) for n in FAMILIES if n[0] in "rgo"]
+    + [pytest.param("sinusoidal", marks=pytest.mark.slow)],
+)
 def test_cosine_is_that_of_theory(name):
     params, x = deep_params(jr.key(0), 8), jr.normal(jr.key(1), (16, 8))
     gradient = ravel(jax.grad(deep)(params, x))
@@ -72,7 +77,13 @@ def test_cosine_of_eight_wide_layers(name):
     np.testing.assert_allclose(np.mean(found), theory, rtol=0.02)
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "walsh",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in EXACT[:1] + EXACT[2:]),
+    ],
+)
 def test_a_full_period_is_the_gradient(name):
     params, x = deep_params(jr.key(3), 4), jr.normal(jr.key(4), (16, 4))
     gradient = ravel(jax.grad(deep)(params, x))
@@ -96,7 +107,10 @@ def test_a_full_period_is_the_gradient(name):
 
 
 @pytest.mark.one_precision
-@pytest.mark.parametrize("name", ["sequential", "walsh", "sinusoidal"])
+@pytest.mark.parametrize(
+    "name",
+    ["sequential", *(pytest.param(n, marks=pytest.mark.slow) for n in EXACT[1:3])],
+)
 def test_successive_steps_make_a_period(name):
     params = jr.normal(jr.key(0), (13,))
     cost = lambda p: jnp.sum(jnp.sin(jnp.arange(13.0) * 0.3) * p)
@@ -144,6 +158,7 @@ def test_mixed_pytrees(scheme):
     assert jnp.isfinite(value)
 
 
+@pytest.mark.one_precision
 def test_keys_differ_between_leaves():
     """Equal shapes get unequal directions."""
     for name in FAMILIES:

@@ -150,15 +150,21 @@ class Walsh(AbstractPerturbation):
     Parameter i has the code c(i), a scrambled number below the period, and at time t
     the sign (-1)^popcount(c(i) & t). Nothing is stored and no random number is drawn
     for an entry.
+
+    Args:
+        constant: use the code that never changes sign. A filter does not pass it.
     """
 
     dense: ClassVar[bool] = True
     joint: ClassVar[bool] = False
+    constant: bool = eqx.field(static=True, default=True)
 
     def draw(self, key, times, like):
         """See `AbstractPerturbation.draw`."""
-        bits = bits_for(_size(like))
-        codes, times = _codes(key, times, bits)
+        size = _size(like)
+        bits = bits_for(size + (not self.constant))
+        spare = None if self.constant else (0, size)
+        codes, times = _codes(key, times, bits, spare)
 
         def sign(number, time):
             parity = jax.lax.population_count(codes(number) & time) & jnp.uint32(1)
@@ -172,7 +178,7 @@ class Walsh(AbstractPerturbation):
 
     def period(self, size):
         """The least power of two that is not below the number of parameters."""
-        return 1 << bits_for(size)
+        return 1 << bits_for(size + (not self.constant))
 
     def expected_cosine(self, size, probes):
         """Sampling from a tight frame of T vectors without replacement."""
@@ -184,15 +190,21 @@ class Sinusoidal(AbstractPerturbation):
 
     Frequencies are multiples of 1 / T; the phase is a 32-bit integer that wraps around,
     so it is exact at any time. The real Fourier basis of length T has T members.
+
+    Args:
+        constant: use the member of frequency zero. A filter does not pass it.
     """
 
     dense: ClassVar[bool] = True
     joint: ClassVar[bool] = False
+    constant: bool = eqx.field(static=True, default=True)
 
     def draw(self, key, times, like):
         """See `AbstractPerturbation.draw`."""
-        bits = bits_for(_size(like))
-        codes, times = _codes(key, times, bits)
+        size = _size(like)
+        bits = bits_for(size + (not self.constant))
+        spare = None if self.constant else (1, size)
+        codes, times = _codes(key, times, bits, spare)
         quarter = jnp.uint32(1 << 30)
 
         def wave(number, time):
@@ -218,7 +230,7 @@ class Sinusoidal(AbstractPerturbation):
 
     def period(self, size):
         """The least power of two that is not below the number of parameters."""
-        return 1 << bits_for(size)
+        return 1 << bits_for(size + (not self.constant))
 
     def expected_cosine(self, size, probes):
         """As for `Walsh`, to leading order."""
@@ -342,14 +354,23 @@ def _by_index(function, times, like):
     return out
 
 
-def _codes(key, times, bits):
-    """The scrambled code of every number, and the scrambled times."""
+def _codes(key, times, bits, spare):
+    """The scrambled code of every number, and the scrambled times.
+
+    With `spare=(code, number)` the one that would have that code has that of a number
+    which is not in use.
+    """
     key_code, key_time = jr.split(key)
     mask = jnp.uint32((1 << bits) - 1)
-    return (
-        lambda numbers: scramble(key_code, numbers, bits),
-        scramble(key_time, times & mask, bits),
-    )
+
+    def codes(numbers):
+        found = scramble(key_code, numbers, bits)
+        if spare is None:
+            return found
+        other = scramble(key_code, jnp.uint32(spare[1]), bits)
+        return jnp.where(found == jnp.uint32(spare[0]), other, found)
+
+    return codes, scramble(key_time, times & mask, bits)
 
 
 def _frame_cosine(size, probes, period):

@@ -25,6 +25,7 @@ from fixproj.nn._mgd._estimate import Estimate, Keys, Plan, draw, estimate
 from fixproj.nn._mgd._families import (
     AbstractPerturbation,
     Rademacher,
+    Sinusoidal,
     Walsh,
     perturbation_named,
 )
@@ -199,6 +200,8 @@ class MGD(AbstractTrainer):
             raise ValueError("The analog algorithm (highpass) has one probe at a time.")
         if device is not None and not callable(device):
             raise TypeError(f"device must be callable, got {type(device).__name__}.")
+        if highpass is not None and isinstance(family, Walsh | Sinusoidal):
+            family = type(family)(constant=False)
         noise = check_noise(noise)
         stages = {"nodes": ("parameters",), "examples": ("parameters", "perturbation")}
         for stage in stages.get(perturb, ()):

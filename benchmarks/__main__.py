@@ -14,7 +14,7 @@ import sys
 
 import jax
 
-from benchmarks import first_call, fixed_point
+from benchmarks import first_call, fixed_point, mgd
 
 
 class _Tee(io.StringIO):
@@ -33,6 +33,11 @@ class _Tee(io.StringIO):
 SECTIONS = {
     "Import and first call": (first_call, ["--rounds", "5"], ["--rounds", "15"]),
     "Fixed-point iterations": (fixed_point, ["--quick"], []),
+    "Multiplexed gradient descent": (
+        mgd,
+        ["--rounds", "5"],
+        ["--seeds", "3", "--passes", "11700", "100000"],
+    ),
 }
 RESULTS = pathlib.Path(__file__).with_name("RESULTS.md")
 

@@ -1,6 +1,7 @@
 import importlib.util
 import multiprocessing
 import pathlib
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -251,7 +252,7 @@ def test_a_chip_in_another_process(jitted):
 
 @pytest.mark.one_precision
 def test_bad_options():
-    for options, match in (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"perturb": "activations"}, "perturb must be"),
         ({"tau_x": 0}, "tau_x"),
         ({"perturb": "nodes", "highpass": 2.0}, "highpass goes with"),
@@ -260,7 +261,8 @@ def test_bad_options():
         ({"perturb": "nodes", "noise": [nn.mgd.Defects()]}, "noise on parameters"),
         ({"highpass": 2.0, "probes": 2}, "one probe"),
         ({"loss": "hinge"}, "loss must be"),
-    ):
+    )
+    for options, match in cases:
         with pytest.raises(ValueError, match=match):
             nn.MGD(**options)
     with pytest.raises(TypeError, match="optimiser"):

@@ -44,7 +44,7 @@ _SUMS = {"add", "add_any", "sub"}
 class Meeting(NamedTuple):
     """One meeting: where its equation stands, and its operand of parameters."""
 
-    index: int
+    place: int
     operand: int
 
 
@@ -67,7 +67,7 @@ class Synapses(NamedTuple):
     def node_shapes(self) -> list[jax.ShapeDtypeStruct]:
         """Shape and dtype, for one example, of what nodes perturb."""
         equations = self.flat.equations
-        return [self.flat.avals[equations[m.index].outputs[0]] for m in self.layers]
+        return [self.flat.avals[equations[m.place].outputs[0]] for m in self.layers]
 
 
 def synapses(model: PyTree, x: Any) -> Synapses:
@@ -134,7 +134,7 @@ def run_nodes(
         The result of every layer, as a function of its own parameters only, and the
         model's output.
     """
-    at = {m.index: k for k, m in enumerate(graph.layers)}
+    at = {m.place: k for k, m in enumerate(graph.layers)}
     results: list[Any] = [None] * len(at)
 
     def changed(index, eqn, inputs):
@@ -161,14 +161,14 @@ def operands(graph: Synapses, leaves: list[Array]) -> list[Array]:
                 )
             )
     equations = graph.flat.equations
-    return [values[equations[m.index].inputs[m.operand]] for m in graph.meetings]
+    return [values[equations[m.place].inputs[m.operand]] for m in graph.meetings]
 
 
 def sign_shapes(graph: Synapses, batch: int) -> list[list[jax.ShapeDtypeStruct]]:
     """Shapes of the signs of a batch for every meeting: two factors, or one array."""
     out = []
     for meeting in graph.meetings:
-        eqn = graph.flat.equations[meeting.index]
+        eqn = graph.flat.equations[meeting.place]
         aval = graph.flat.avals[eqn.inputs[meeting.operand]]
         dims = _product_dims(eqn, meeting, aval)
         shapes = [aval.shape]
@@ -188,7 +188,7 @@ def run_examples(
     amplitude: Array,
 ) -> Array:
     """The model's output with every operand W moved by amplitude times its signs."""
-    at = {m.index: k for k, m in enumerate(graph.meetings)}
+    at = {m.place: k for k, m in enumerate(graph.meetings)}
 
     def changed(index, eqn, inputs):
         if index not in at:
@@ -218,7 +218,7 @@ def correlate_examples(
     """Sum over examples of slope times signs, one array per meeting's operand."""
     out = []
     for meeting, own in zip(graph.meetings, signs, strict=True):
-        eqn = graph.flat.equations[meeting.index]
+        eqn = graph.flat.equations[meeting.place]
         aval = graph.flat.avals[eqn.inputs[meeting.operand]]
         slope = slopes.astype(aval.dtype)
         if len(own) == 1:

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, PyTree
 
 from fixproj._check import check_between, check_positive_int
 from fixproj.nn._graph import batched, split
-from fixproj.nn._mgd._device import any_traced, host_evaluator
+from fixproj.nn._mgd._device import Evaluator, any_traced, host_evaluator
 from fixproj.nn._mgd._epsilon import check_scheme, default_epsilon, warn_if_lost
 from fixproj.nn._mgd._estimate import Estimate, Keys, Plan, draw, estimate
 from fixproj.nn._mgd._families import (
@@ -296,13 +296,14 @@ class MGD(AbstractTrainer):
         if self.device is None:
             call = batched(model, x)
 
-            def evaluate(points):
+            def on_model(points):
                 outputs = [call(rebuild(point), x) for point in points]
                 costs = [self.objective.mean(o, y) for o in outputs]
                 high = jnp.stack([c.astype(at_least_single(c.dtype)) for c in costs])
                 metrics = self.objective.metrics(outputs[0], y)
                 return high, jnp.zeros_like(high), metrics
 
+            evaluate: Evaluator = on_model
         else:
             part = (lambda new: new[1]) if isinstance(model, tuple) else (lambda n: n)
             evaluate = host_evaluator(
@@ -316,7 +317,7 @@ class MGD(AbstractTrainer):
         keys = Keys(key, jr.fold_in(for_noise, state.step))
         return keys, turn.astype(jnp.uint32) * jnp.uint32(self.plan.probes)
 
-    def _estimate(self, evaluate, leaves, state, traced) -> Estimate:
+    def _estimate(self, evaluate: Evaluator, leaves, state, traced) -> Estimate:
         keys, start = self._keys(state)
         noise = self.plan.noise
         inner = evaluate

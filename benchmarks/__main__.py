@@ -25,6 +25,7 @@ from benchmarks import (
 )
 from benchmarks import first_call, fixed_point, projections
 from benchmarks import cones, feasibility, first_call, fixed_point, implicit, module
+from benchmarks import first_call, fixed_point, mgd
 
 
 class _Tee(io.StringIO):
@@ -50,6 +51,11 @@ SECTIONS = {
     "Quadratic programs": (qp, ["--quick"], []),
     "Constrained problems": (competitive, ["--quick"], []),
     "Projections": (projections, ["--quick"], []),
+    "Multiplexed gradient descent": (
+        mgd,
+        ["--rounds", "5"],
+        ["--seeds", "3", "--passes", "11700", "100000"],
+    ),
 }
 RESULTS = pathlib.Path(__file__).with_name("RESULTS.md")
 

@@ -16,16 +16,16 @@ import jax
 
 from benchmarks import (
     competitive,
+    cones,
     feasibility,
     first_call,
     fixed_point,
     implicit,
+    mgd,
     module,
+    projections,
     qp,
 )
-from benchmarks import first_call, fixed_point, projections
-from benchmarks import cones, feasibility, first_call, fixed_point, implicit, module
-from benchmarks import first_call, fixed_point, mgd
 
 
 class _Tee(io.StringIO):

@@ -1,8 +1,8 @@
 """Networks: tracing any JAX model, and trainers that share one protocol."""
 
+from fixproj.nn import _mgd as mgd  # noqa: F401
 from fixproj.nn._callbacks import EarlyStopping as EarlyStopping
 from fixproj.nn._checkpoint import Checkpoint as Checkpoint
-from fixproj.nn import _mgd as mgd  # noqa: F401
 from fixproj.nn._evaluate import evaluate as evaluate
 from fixproj.nn._fit import fit as fit
 from fixproj.nn._graph import (
@@ -15,6 +15,7 @@ from fixproj.nn._history import (
     History as History,
     NonFiniteUpdateError as NonFiniteUpdateError,
 )
+from fixproj.nn._mgd import mgd_value_and_grad as mgd_value_and_grad
 from fixproj.nn._module import (
     DEQ as DEQ,
     MLP as MLP,
@@ -76,7 +77,6 @@ from fixproj.nn._module import (
     tabulate as tabulate,
     trainable as trainable,
 )
-from fixproj.nn._mgd import mgd_value_and_grad as mgd_value_and_grad
 from fixproj.nn._trainers import (
     MGD as MGD,
     AbstractTrainer as AbstractTrainer,

@@ -7,7 +7,7 @@ export JAX_PLATFORMS ?= cpu
 # Threads of the small factorisations only get in each other's way.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow test-all lint format docs bench bench-full clean
+.PHONY: demo test test-slow test-all lint format docs bench bench-full package clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -39,8 +39,15 @@ bench: $(READY)
 bench-full: $(READY)
 	$(BIN)/python -m benchmarks --full
 
+# Builds what would be published, and checks it, without publishing it.
+package: $(READY)
+	$(BIN)/python -m pip install --quiet build twine
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+
 clean:
-	rm -rf $(VENV) out site .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist out site .pytest_cache .ruff_cache .hypothesis
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

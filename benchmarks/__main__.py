@@ -14,7 +14,18 @@ import sys
 
 import jax
 
-from benchmarks import first_call, fixed_point, implicit
+from benchmarks import (
+    competitive,
+    cones,
+    feasibility,
+    first_call,
+    fixed_point,
+    implicit,
+    mgd,
+    module,
+    projections,
+    qp,
+)
 
 
 class _Tee(io.StringIO):
@@ -34,6 +45,17 @@ SECTIONS = {
     "Import and first call": (first_call, ["--rounds", "5"], ["--rounds", "15"]),
     "Fixed-point iterations": (fixed_point, ["--quick"], []),
     "Gradients": (implicit, [], ["--full"]),
+    "Feasibility": (feasibility, ["--quick"], []),
+    "Cones": (cones, ["--quick"], []),
+    "Modules": (module, ["--rounds", "31"], ["--rounds", "101"]),
+    "Quadratic programs": (qp, ["--quick"], []),
+    "Constrained problems": (competitive, ["--quick"], []),
+    "Projections": (projections, ["--quick"], []),
+    "Multiplexed gradient descent": (
+        mgd,
+        ["--rounds", "5"],
+        ["--seeds", "3", "--passes", "11700", "100000"],
+    ),
 }
 RESULTS = pathlib.Path(__file__).with_name("RESULTS.md")
 
@@ -50,11 +72,11 @@ def main():
         f"{jax.default_backend()} backend, jax {jax.__version__}, "
         f"Python {platform.python_version()}.\n"
     ]
-    for title, (module, short, long) in SECTIONS.items():
+    for title, (script, short, long) in SECTIONS.items():
         tee = _Tee(sys.stdout)
         with contextlib.redirect_stdout(tee):
-            print(f"\n## {title}\n\n{(module.__doc__ or '').strip()}\n")
-            module.main(long if full else short)
+            print(f"\n## {title}\n\n{(script.__doc__ or '').strip()}\n")
+            script.main(long if full else short)
         pages.append(tee.getvalue())
     RESULTS.write_text("".join(pages))
     print(f"\nWrote {RESULTS.relative_to(pathlib.Path.cwd())}")

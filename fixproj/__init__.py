@@ -1,9 +1,20 @@
 """Fixed-point and feasibility problems, and derivatives through their solutions."""
 
-from . import implicit as implicit, nn as nn, projections as projections
+from . import (
+    competitive as competitive,
+    implicit as implicit,
+    nn as nn,
+    projections as projections,
+    puzzles as puzzles,
+)
 from ._batch import solve_batch as solve_batch
 from ._chunks import solve_in_chunks as solve_in_chunks
 from ._composite import Composite as Composite
+from ._constrained import (
+    SQP as SQP,
+    AugmentedLagrangian as AugmentedLagrangian,
+    Multipliers as Multipliers,
+)
 from ._iteration import (
     ACX as ACX,
     AbstractIteration as AbstractIteration,
@@ -11,6 +22,7 @@ from ._iteration import (
     Broyden as Broyden,
     Halpern as Halpern,
     Picard as Picard,
+    Restarts as Restarts,
     Squarem as Squarem,
     Steffensen as Steffensen,
 )
@@ -18,17 +30,35 @@ from ._map import AbstractMap as AbstractMap, AbstractMethod as AbstractMethod
 from ._method import (
     ADMM as ADMM,
     PDHG as PDHG,
+    RAAR as RAAR,
+    RRR as RRR,
     AlternatingProjections as AlternatingProjections,
+    AveragedProjections as AveragedProjections,
     CondatVu as CondatVu,
+    CyclicDouglasRachford as CyclicDouglasRachford,
+    CyclicProjections as CyclicProjections,
     DavisYin as DavisYin,
+    DifferenceMap as DifferenceMap,
     DouglasRachford as DouglasRachford,
+    Dykstra as Dykstra,
     ForwardBackward as ForwardBackward,
+    Haugazeau as Haugazeau,
     LinearizedADMM as LinearizedADMM,
+    PeacemanRachford as PeacemanRachford,
 )
+from ._nearest_point import nearest_point as nearest_point
 from ._problem import (
+    Constrained as Constrained,
     Feasibility as Feasibility,
     FixedPoint as FixedPoint,
     Root as Root,
+)
+from ._qp import (
+    ConicProgram as ConicProgram,
+    InteriorPoint as InteriorPoint,
+    OperatorSplitting as OperatorSplitting,
+    QuadraticProgram as QuadraticProgram,
+    from_cvxpy as from_cvxpy,
 )
 from ._solution import RESULTS as RESULTS, Solution as Solution
 from ._solve import solve as solve

@@ -25,6 +25,7 @@ from jaxtyping import PyTree, Scalar
 
 from . import _loop, _solve, _tree
 from ._check import check_positive_int, is_traced
+from ._dispatch import default_method
 from ._iteration import AbstractIteration, Picard
 from ._loop import Tolerances
 from ._map import AbstractMethod
@@ -115,7 +116,7 @@ def solve_batch(
         raise TypeError(_TRACED)
     arrays, static, lanes = _split_lanes(parameters)
     problem = _problem_structure(make_problem, arrays, static)
-    method = _solve._default_method(problem) if method is None else method
+    method = default_method(problem) if method is None else method
     _solve._check_arguments(problem, method, iteration, rtol, atol, None, norm)
     if iteration is None and not isinstance(problem, Root):
         iteration = Picard()

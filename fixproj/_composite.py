@@ -103,9 +103,10 @@ class Composite(eqx.Module):
 
     def gradient(self, y: PyTree) -> PyTree:
         """The gradient of the smooth part; zero if there is none."""
-        if self.smooth is None:
+        smooth = self.smooth
+        if smooth is None:
             return jtu.tree_map(jnp.zeros_like, y)
-        return jax.grad(lambda y: self.smooth(y, self.args))(y)
+        return jax.grad(lambda y: smooth(y, self.args))(y)
 
     def prox_of_g(self, y: PyTree, step: Any) -> PyTree:
         """The proximal operator of the `prox` part; the identity if there is none."""
@@ -155,11 +156,7 @@ def _pairs(linear):
 
 def _pair(index, K, h, y0):
     name = f"`linear[{index}]`"
-    if (
-        K is not None
-        and not callable(K)
-        and not isinstance(K, lx.AbstractLinearOperator)
-    ):
+    if K is not None and not isinstance(K, lx.AbstractLinearOperator | Callable):
         try:
             K = jnp.asarray(K)
         except TypeError as error:
@@ -178,7 +175,21 @@ def _pair(index, K, h, y0):
             f"Composite: the operator of {name} does not fit `y0`: {error}"
         ) from error
     zeros = jtu.tree_map(lambda s: jnp.zeros(s.shape, s.dtype), image)
+    if is_function(K):
+        try:
+            transpose = jax.linear_transpose(lambda y: _apply(K, y), y0)
+            jax.eval_shape(transpose, image)
+        except Exception as error:
+            raise ValueError(
+                f"Composite: the operator of {name} must be linear, and JAX must be "
+                f"able to transpose it: {error}"
+            ) from error
     return K, _function(h, f"the function of {name}", zeros)
+
+
+def is_function(K: Any) -> bool:
+    """Whether the operator is a plain function, of which linearity is only promised."""
+    return callable(K) and not isinstance(K, lx.AbstractLinearOperator)
 
 
 def _function(function, name, point):

@@ -97,6 +97,30 @@ def init(iteration: AbstractIteration, z0: PyTree) -> LoopState:
     )
 
 
+class _Closed(AbstractIteration):
+    """An iteration whose functions have been converted."""
+
+    inner: AbstractIteration
+    convert: Callable
+
+    def init(self, z: PyTree) -> Any:
+        return self.inner.init(z)
+
+    def step(self, z: PyTree, fz: PyTree, state: Any) -> tuple[PyTree, Any]:
+        return self.convert(z, fz, state)
+
+
+def closed(iteration: AbstractIteration, z0: PyTree) -> AbstractIteration:
+    """The iteration of a problem of its own, cut from differentiation.
+
+    What its functions close over becomes leaves of it first.
+    """
+    state = jax.eval_shape(lambda: iteration.init(z0))
+    like = jax.eval_shape(lambda: z0)
+    step = eqx.filter_closure_convert(iteration.step, like, like, state)
+    return _tree.stop_gradient(_Closed(iteration, step))
+
+
 def run(
     apply: Callable[[PyTree], PyTree],
     iteration: AbstractIteration,
@@ -171,7 +195,11 @@ def _judge(
         two_norm = _tree.two_norm(state.z).astype(size.dtype)
         same = lambda a, b: jnp.abs(a - b) <= 8 * epsilon * a
         repeats = same(residual, last.residual)
-        drifts = repeats & (size - last.size > _WINDOW / 4 * residual)
+        # Between curved sets the speed of a drift tends to a constant, slowly, and far
+        # from the start it is rounded as coarsely as the iterate.
+        noise = max(8 * epsilon, 1e-6) * residual + 2 * epsilon * size
+        steady = jnp.abs(residual - last.residual) <= noise
+        drifts = steady & (size - last.size > _WINDOW / 4 * residual)
         cycles = repeats & same(two_norm, last.two_norm)
         rounding = (residual <= 64 * epsilon * size) & (residual > last.residual / 2)
         # A search that moves on at constant speed may yet arrive: it gets more time.

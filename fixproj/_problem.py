@@ -79,6 +79,69 @@ class Root(eqx.Module):
         self.args = args
 
 
+class Constrained(eqx.Module):
+    """Minimise `f(x, args)` subject to `eq(x, args) = 0` and `ineq(x, args) >= 0`.
+
+    The solution carries the multipliers of `f - <eq multipliers, eq> - <ineq
+    multipliers, ineq>` in `stats["multipliers"]`, a pair with the fields `eq` and
+    `ineq`: how fast the optimal value changes with the right-hand side of a
+    constraint. Value and multipliers are differentiable through the
+    Karush-Kuhn-Tucker (KKT) conditions.
+
+    Args:
+        f: a function of `(x, args)` that returns a real scalar; twice differentiable
+            by JAX, like the constraints.
+        y0: the start, a pytree of real arrays; it need not meet the constraints.
+        eq: a function of `(x, args)` that returns an array, or a pytree of arrays,
+            each entry of which has to be 0; None for no equations.
+        ineq: likewise, with entries that must not be negative. Bounds are inequalities
+            too: `lambda x, args: x - lower`.
+        args: passed on to all three.
+
+    Raises:
+        TypeError: if a function is not callable, a leaf of `y0` is not real, or, on
+            solving, a function does not return real numbers.
+        ValueError: on solving, if `f` does not return a scalar, or there are more
+            equations than unknowns.
+
+    Examples:
+        >>> import fixproj as fp, jax.numpy as jnp
+        >>> problem = fp.Constrained(
+        ...     lambda x, args: jnp.sum(x**2),
+        ...     jnp.zeros(2),
+        ...     eq=lambda x, args: x[0] + x[1] - 1,
+        ...     ineq=lambda x, args: x[0] - 0.75,
+        ... )
+        >>> solution = fp.solve(problem)
+        >>> print(solution.value, solution.stats["multipliers"].ineq)
+        [0.75 0.25] 1.0
+    """
+
+    f: Callable[[PyTree, Any], Any]
+    y0: PyTree
+    eq: Callable[[PyTree, Any], PyTree] | None
+    ineq: Callable[[PyTree, Any], PyTree] | None
+    args: Any
+
+    def __init__(
+        self,
+        f: Callable[[PyTree, Any], Any],
+        y0: PyTree,
+        eq: Callable[[PyTree, Any], PyTree] | None = None,
+        ineq: Callable[[PyTree, Any], PyTree] | None = None,
+        args: Any = None,
+    ):
+        for name, fn in (("f", f), ("eq", eq), ("ineq", ineq)):
+            if not callable(fn) and (fn is not None or name == "f"):
+                raise TypeError(
+                    f"Constrained: `{name}` must be a function {name}(x, args), got "
+                    f"{type(fn).__name__}."
+                )
+        self.f, self.eq, self.ineq = f, eq, ineq
+        self.y0 = real_arrays(y0, "Constrained: `y0`")
+        self.args = args
+
+
 class Feasibility(eqx.Module):
     """Find a point that lies in every one of the given sets.
 
@@ -155,6 +218,18 @@ def inexact_arrays(tree: PyTree, name: str) -> PyTree:
         return array.astype(float)
 
     return jtu.tree_map_with_path(convert, tree)
+
+
+def real_arrays(tree: PyTree, name: str) -> PyTree:
+    """`inexact_arrays`, or an error that names a complex leaf."""
+    tree = inexact_arrays(tree, name)
+    for path, leaf in jtu.tree_leaves_with_path(tree):
+        if jnp.iscomplexobj(leaf):
+            raise TypeError(
+                f"{name}{jtu.keystr(path)} must be real, got {leaf.dtype}. Pass real "
+                "and imaginary part as two arrays."
+            )
+    return tree
 
 
 def check_same_struct(expected: PyTree, got: PyTree, name: str) -> None:

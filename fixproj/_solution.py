@@ -50,6 +50,20 @@ with warnings.catch_warnings():
             "distance between the sets did not go to zero. See `stats['violation']`; "
             "relax a constraint, or check that each set is what was meant."
         )
+        infeasible = (
+            "The problem is infeasible: no point satisfies all constraints, which "
+            "`stats['certificate']` proves. Relax a constraint, or check the signs and "
+            "the order of the bounds."
+        )
+        unbounded = (
+            "The problem is unbounded: the cost falls for ever along "
+            "`stats['certificate']`, within the constraints. Bound the unknowns, or "
+            "check the sign of the cost."
+        )
+        nonconvex = (
+            "`P` is not positive semidefinite, so the program is not convex. Check its "
+            "sign, or add a multiple of the identity."
+        )
         adjoint_failed = (
             "The linear system of the derivative was not solved: I - dT/dz is singular "
             "or nearly so at the solution, or the adjoint iteration needs more steps. "

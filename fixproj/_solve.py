@@ -11,18 +11,19 @@ from jaxtyping import PyTree, Scalar
 
 from . import _loop, _progress, _tree
 from ._check import check_positive_int, is_traced
-from ._composite import Composite
+from ._dispatch import check_method, default_method
 from ._iteration import AbstractIteration, Picard
 from ._loop import Tolerances
 from ._map import AbstractMethod
-from ._method import PDHG, CondatVu, Direct, DouglasRachford, ForwardBackward
-from ._problem import Feasibility, FixedPoint, Root
+from ._problem import Root
+from ._qp import ConicProgram, QuadraticProgram, solve_program
 from ._solution import RESULTS, Solution
+from .implicit import Implicit
 from .implicit._as_adjoint import as_adjoint
 
 
 def solve(
-    problem: FixedPoint | Root | Feasibility | Composite,
+    problem: Any,
     method: AbstractMethod | None = None,
     iteration: Any = None,
     *,
@@ -43,11 +44,18 @@ def solve(
     the fixed point its derivative.
 
     Args:
-        problem: what is asked: [`fixproj.FixedPoint`][], [`fixproj.Root`][] or
-            [`fixproj.Feasibility`][], or a [`fixproj.Composite`][].
+        problem: what is asked: [`fixproj.FixedPoint`][], [`fixproj.Root`][],
+            [`fixproj.Feasibility`][], [`fixproj.Composite`][],
+            [`fixproj.Constrained`][], [`fixproj.competitive.Game`][] or
+            [`fixproj.competitive.MinMax`][], or a program:
+            [`fixproj.QuadraticProgram`][] or [`fixproj.ConicProgram`][], whose
+            tolerances are on the residuals of its optimality conditions (the root of
+            the machine epsilon by default).
         method: how it becomes a map; None is the problem's default
             ([`fixproj.DouglasRachford`][] for `Feasibility`; for `Composite` by its
-            terms). A `FixedPoint` or a `Root` is a map already and takes none.
+            terms; [`fixproj.SQP`][] for `Constrained`, and
+            [`fixproj.competitive.ImplicitEuler`][] for games). A `FixedPoint` or a
+            `Root` is a map already and takes none.
         iteration: how the map is run; None is [`fixproj.Picard`][], and for a `Root`
             `optimistix.Newton` with the tolerances given here. An optimistix
             fixed-point or root solver is taken as it is, with its own tolerances.
@@ -82,12 +90,24 @@ def solve(
             changes the structure, a shape or a dtype of its argument.
         TypeError: if an argument is of the wrong kind.
     """
-    method = _default_method(problem) if method is None else method
+    method = default_method(problem) if method is None else method
     _check_arguments(problem, method, iteration, rtol, atol, adjoint, norm)
     check_positive_int("solve", "max_steps", max_steps)
-    if iteration is None and not isinstance(problem, Root):
+    if isinstance(problem, QuadraticProgram | ConicProgram):
+        if history or norm is not _tree.max_norm:
+            name = "history" if history else "norm"
+            raise TypeError(f"solve: `{name}` does not apply to a program.")
+        options = (rtol, atol, max_steps, adjoint, state, throw, progress)
+        return solve_program(problem, method, iteration, *options)
+    brings_iteration = method.make_iteration(problem) is not None
+    if brings_iteration and iteration is not None:
+        raise TypeError(
+            f"solve: `method` {type(method).__name__} brings its own iteration; "
+            "`iteration` must be None."
+        )
+    if iteration is None and not isinstance(problem, Root) and not brings_iteration:
         iteration = Picard()
-    is_ours = isinstance(iteration, AbstractIteration)
+    is_ours = brings_iteration or isinstance(iteration, AbstractIteration)
     if not is_ours and (state is not None or history):
         name = "history" if state is None else "state"
         raise TypeError(f"solve: `{name}` cannot be used with an optimistix solver.")
@@ -132,8 +152,11 @@ def _solve(
     map_ = method.make_map(problem)
     z0 = map_.init()
     rtol, atol, norm = tolerances
+    rtol = method.default_rtol(z0) if rtol is None else rtol
     rtol = _loop.default_rtol(z0) if rtol is None else rtol
     tolerances = Tolerances(rtol, atol, norm)
+    own = method.make_iteration(problem)
+    iteration = iteration if own is None else _loop.closed(own, z0)
     # All that the map depends on, closed-over tracers included, becomes its leaves.
     apply = eqx.filter_closure_convert(map_.apply, z0)
     frozen, z0 = _tree.stop_gradient((apply, z0))
@@ -161,17 +184,26 @@ def _solve(
         z, state, steps, result = _run_optimistix(frozen, iteration, z0, max_steps)
         residual = norm(_tree.subtract(frozen(z), z))
         scale = jnp.maximum(norm(z0), residual)
-    z = adjoint.attach(apply, _tree.stop_gradient(z), tolerances, throw)
+    z = _tree.stop_gradient(z)
+    if isinstance(adjoint, Implicit):
+        z = map_.core(z)
+        apply = eqx.filter_closure_convert(map_.equation(), z)
+        z = adjoint.attach(apply, z, tolerances, throw)
+    else:
+        z = map_.core(adjoint.attach(apply, z, tolerances, throw))
     value = map_.readout(z)
-    violation, result = _check_constraints(map_, value, result, tolerances, scale)
+    violation, result = _check_constraints(
+        map_, value, result, tolerances, scale, residual
+    )
     stats = {"num_steps": steps, "residual": residual, "violation": violation}
+    stats |= map_.report(z)
     if history is not None:
         stats["residual_history"] = history
     solution = Solution(value=value, result=result, stats=stats, state=state)
     return solution, result != RESULTS.successful
 
 
-def _check_constraints(map_, value, result, tolerances, scale):
+def _check_constraints(map_, value, result, tolerances, scale, residual):
     """A fixed point of the map of an infeasible problem is no solution of it."""
     map_, value = _tree.stop_gradient((map_, value))
     violation = map_.violation(value)
@@ -179,9 +211,13 @@ def _check_constraints(map_, value, result, tolerances, scale):
         return jnp.zeros_like(scale), result
     # A violation is of first order where the residual can be of second (tangent sets).
     size = jnp.minimum(scale, 1) + tolerances.norm(value)
-    unmet = violation > 10 * jnp.sqrt(tolerances.allowed(size, scale) * size)
-    settled = (result == RESULTS.successful) | (result == RESULTS.stagnated)
-    settled = settled | (result == RESULTS.diverged)
+    allowed = tolerances.allowed(size, scale)
+    unmet = violation > jnp.sqrt(allowed * size)
+    # A residual that is small only beside iterates which ran away excuses nothing.
+    unmet = unmet | ((residual > allowed) & (violation > 10 * allowed))
+    settled = (result == RESULTS.successful) | (result == RESULTS.diverged)
+    if map_.settles:
+        settled = settled | (result == RESULTS.stagnated)
     return violation, RESULTS.where(
         unmet & settled, RESULTS.infeasible_suspected, result
     )
@@ -201,22 +237,6 @@ def _run_optimistix(apply, solver, z0, max_steps):
     return solution.value, solution.state, solution.stats["num_steps"], result
 
 
-def _default_method(problem: Any) -> AbstractMethod:
-    if isinstance(problem, FixedPoint | Root):
-        return Direct()
-    if isinstance(problem, Feasibility):
-        return DouglasRachford()
-    if isinstance(problem, Composite):
-        if not problem.linear:
-            return ForwardBackward()
-        return PDHG() if problem.smooth is None else CondatVu()
-    raise TypeError(
-        "solve: `problem` must be a fixproj.FixedPoint, fixproj.Root, "
-        "fixproj.Feasibility or "
-        f"fixproj.Composite, got {type(problem).__name__}."
-    )
-
-
 def _check_arguments(problem, method, iteration, rtol, atol, adjoint, norm) -> None:
     if not isinstance(method, AbstractMethod):
         hint = (
@@ -228,11 +248,7 @@ def _check_arguments(problem, method, iteration, rtol, atol, adjoint, norm) -> N
             "solve: `method` must be a method such as fixproj.DouglasRachford(), got "
             f"{method!r}{hint}."
         )
-    if isinstance(problem, FixedPoint | Root) != isinstance(method, Direct):
-        raise TypeError(
-            f"solve: `method` {type(method).__name__} does not apply to a "
-            f"{type(problem).__name__}."
-        )
+    check_method(problem, method)
     solvers = (AbstractIteration, optx.AbstractFixedPointSolver)
     solvers += (optx.AbstractRootFinder, optx.AbstractLeastSquaresSolver)
     if iteration is not None and not isinstance(iteration, solvers):

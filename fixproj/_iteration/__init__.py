@@ -6,5 +6,6 @@ from .anderson import Anderson as Anderson
 from .broyden import Broyden as Broyden
 from .halpern import Halpern as Halpern
 from .picard import Picard as Picard
+from .restarts import Restarts as Restarts
 from .squarem import Squarem as Squarem
 from .steffensen import Steffensen as Steffensen

@@ -3,38 +3,174 @@
     x in C_1, ..., x in C_m
     <=>  (x_1, ..., x_m) in C_1 x ... x C_m  and  x_1 = ... = x_m
 
-Pierra (1984), Decomposition through formalization in a product space.
+Pierra (1984), Decomposition through formalization in a product space. Neighbours of one
+kind in the list of sets are stacked, so that hundreds of them are one batched
+projection, and one leaf for each leaf of the point, whatever their number.
 """
 
 import functools as ft
+import itertools
+from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+import numpy as np
 from jaxtyping import PyTree, Scalar
 
 from .. import _tree
 from .._problem import Feasibility
 
 
-def copies(problem: Feasibility) -> tuple[PyTree, ...]:
-    """One copy of the start for every set."""
-    return (problem.y0,) * len(problem.sets)
+# Below this many neighbours of one kind, a batched program is not smaller.
+_WORTHWHILE = 4
 
 
-def project_each(sets: tuple[Any, ...], points: tuple[PyTree, ...]) -> tuple:
-    """Every copy onto its own set."""
-    return tuple(s.project(x) for s, x in zip(sets, points, strict=True))
+class Group(eqx.Module):
+    """One set (`count` is None), or neighbours of one kind, stacked leaf by leaf."""
+
+    sets: Any
+    count: int | None = eqx.field(static=True)
+
+    @property
+    def size(self) -> int:
+        """The number of sets."""
+        return 1 if self.count is None else self.count
+
+    def copies(self, x: PyTree) -> PyTree:
+        """One copy of a point for every set."""
+        if self.count is None:
+            return x
+        return jtu.tree_map(lambda a: jnp.broadcast_to(a, (self.count, *a.shape)), x)
+
+    def project(self, points: PyTree) -> PyTree:
+        """Every copy onto its own set."""
+        if self.count is None:
+            return self.sets.project(points)
+        return eqx.filter_vmap(lambda s, x: s.project(x))(self.sets, points)
+
+    def project_all(self, x: PyTree) -> PyTree:
+        """One point onto every set; a leading axis for the sets if `count` is given."""
+        if self.count is None:
+            return self.sets.project(x)
+        return eqx.filter_vmap(lambda s: s.project(x))(self.sets)
+
+    def total(self, points: PyTree) -> PyTree:
+        """The sum of the copies."""
+        if self.count is None:
+            return points
+        return jtu.tree_map(lambda a: jnp.sum(a, axis=0), points)
+
+    def sweep(
+        self,
+        visit: Callable[[Any, PyTree, PyTree], tuple[PyTree, PyTree]],
+        x: PyTree,
+        copies: PyTree,
+    ) -> tuple[PyTree, PyTree]:
+        """`x, copy = visit(set, x, copy)` for one set after the other."""
+        if self.count is None:
+            return visit(self.sets, x, copies)
+        arrays, static = eqx.partition(self.sets, eqx.is_array)
+
+        def step(x, item):
+            part, copy = item
+            return visit(eqx.combine(part, static), x, copy)
+
+        return jax.lax.scan(step, x, (arrays, copies))
 
 
-def mean(points: tuple[PyTree, ...]) -> PyTree:
-    """The projection onto the diagonal: the mean of the copies."""
-    return jtu.tree_map(lambda *x: sum(x[1:], x[0]) / len(x), *points)
+def groups(sets: tuple[Any, ...]) -> tuple[Group, ...]:
+    """The sets in their order, neighbours of one kind taken together."""
+    out = []
+    for _, run in itertools.groupby(sets, _kind):
+        run = tuple(run)
+        if len(run) < _WORTHWHILE or not jtu.tree_leaves(run[0]):
+            out += [Group(s, None) for s in run]
+            continue
+        stack = lambda x, *rest: jnp.stack([x, *rest]) if _is_array(x) else x
+        out.append(Group(jtu.tree_map(stack, *run), len(run)))
+    return tuple(out)
+
+
+def _kind(set_: Any) -> Any:
+    leaves, structure = jtu.tree_flatten(set_)
+    signature = tuple(
+        (x.shape, x.dtype) if _is_array(x) else (type(x), x) for x in leaves
+    )
+    return structure, signature
+
+
+def _is_array(x: Any) -> bool:
+    return eqx.is_array(x) or isinstance(x, np.ndarray)
+
+
+class TwoSets(eqx.Module):
+    """Any sets as two, A and B.
+
+    Two sets are A and B themselves, and one is both. Of three or more, A is the
+    diagonal of the product space, and B their product.
+    """
+
+    first: Any
+    parts: tuple[Group, ...]
+    y0: PyTree
+
+    def __init__(self, problem: Feasibility):
+        sets = list(problem.sets)
+        if len(sets) > 2:
+            self.first, self.parts = None, groups(tuple(sets))
+        else:
+            self.first, self.parts = sets[0], (Group(sets[-1], None),)
+        self.y0 = problem.y0
+
+    def start(self) -> PyTree:
+        """`y0`, or a copy of it for every set."""
+        if self.first is None:
+            return tuple(g.copies(self.y0) for g in self.parts)
+        return self.y0
+
+    def onto_a(self, z: PyTree) -> PyTree:
+        """The projection onto A: the first set, or the diagonal."""
+        if self.first is None:
+            x = self.answer(z)
+            return tuple(g.copies(x) for g in self.parts)
+        return self.first.project(z)
+
+    def onto_b(self, z: PyTree) -> PyTree:
+        """The projection onto B: the second set, or each copy onto its own."""
+        if self.first is None:
+            return tuple(g.project(c) for g, c in zip(self.parts, z, strict=True))
+        return self.parts[0].project(z)
+
+    def answer(self, z: PyTree) -> PyTree:
+        """The projection onto A as one point of the original space."""
+        if self.first is None:
+            totals = [g.total(c) for g, c in zip(self.parts, z, strict=True)]
+            return _scaled_sum(totals, sum(g.size for g in self.parts))
+        return self.first.project(z)
+
+
+def mean_of_projections(parts: tuple[Group, ...], x: PyTree) -> PyTree:
+    """The mean of the projections of one point onto every set."""
+    totals = [g.total(g.project_all(x)) for g in parts]
+    return _scaled_sum(totals, sum(g.size for g in parts))
+
+
+def _scaled_sum(trees: list, size: int) -> PyTree:
+    return jtu.tree_map(lambda *x: sum(x[1:], x[0]) / size, *trees)
+
+
+def reflect(x: PyTree, z: PyTree) -> PyTree:
+    """`2 x - z`."""
+    return _tree.subtract(_tree.add_scaled(x, 1, x), z)
 
 
 def largest_distance(problem: Feasibility, value: PyTree) -> Scalar:
     """The largest entry by which a projection would move `value`, over all the sets."""
     distances = [
-        _tree.max_norm(_tree.subtract(value, s.project(value))) for s in problem.sets
+        _tree.max_norm(_tree.subtract(g.copies(value), g.project_all(value)))
+        for g in groups(problem.sets)
     ]
     return ft.reduce(jnp.maximum, distances)

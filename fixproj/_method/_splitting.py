@@ -1,4 +1,4 @@
-"""What the methods for composite problems share: step sizes, and proxes of the pairs.
+"""What the methods for composite problems share: checks, and proxes of the pairs.
 
 prox_{s h*}(u) = u - s prox_{h / s}(u / s)    (Moreau, 1965)
 """
@@ -7,16 +7,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import jax.tree_util as jtu
 from jaxtyping import PyTree, Scalar
 
 from .. import _tree
 from .._check import check_between
 from .._composite import Composite
-
-
-_POWER_STEPS = 60
+from . import _curvature
+from ._gauge import Gauge
 
 
 def require_composite(owner: str, problem: Any) -> None:
@@ -42,61 +40,6 @@ def check_step(owner: str, name: str, value: Any) -> None:
         check_between(owner, name, value, 0)
 
 
-def operator_norm(linear: Any, like: PyTree) -> Scalar:
-    """The norm of a linear map, or a little more; not differentiated.
-
-    The power method on K'K for a fixed number of steps, from a random vector; the
-    margin of 5% covers what it lacks.
-    """
-    like = _tree.stop_gradient(like)
-    transpose = jax.linear_transpose(linear, like)
-    leaves, structure = jtu.tree_flatten(like)
-    keys = jr.split(jr.key(0), max(len(leaves), 1))
-    start = [
-        jr.normal(key, leaf.shape, leaf.dtype)
-        for key, leaf in zip(keys, leaves, strict=False)
-    ]
-    v = jtu.tree_unflatten(structure, start)
-
-    def normalise(v):
-        size = _tree.two_norm(v)
-        safe = jnp.where(size > 0, size, 1)
-        return jtu.tree_map(lambda a: a / safe.astype(a.dtype), v), size
-
-    def body(_, carry):
-        v, _ = carry
-        return normalise(transpose(linear(v))[0])
-
-    v, _ = normalise(v)
-    _, square = jax.lax.fori_loop(
-        0, _POWER_STEPS, body, (v, jnp.zeros((), _tree.norm_dtype(like)))
-    )
-    return jax.lax.stop_gradient(1.05 * jnp.sqrt(square))
-
-
-def lipschitz(problem: Composite) -> Scalar:
-    """The norm of the Hessian of the smooth part at the start: its curvature there."""
-    dtype = _tree.norm_dtype(problem.y0)
-    if problem.smooth is None:
-        return jnp.zeros((), dtype)
-    problem = _tree.stop_gradient(problem)
-    _, hessian = jax.linearize(problem.gradient, problem.y0)
-    return operator_norm(hessian, problem.y0)
-
-
-def coupling(problem: Composite) -> Scalar:
-    """The norm of all K_i, stacked; 0 without any."""
-    if not problem.linear:
-        return jnp.zeros((), _tree.norm_dtype(problem.y0))
-    problem = _tree.stop_gradient(problem)
-    return operator_norm(problem.forward, problem.y0)
-
-
-def inverse(value: Scalar) -> Scalar:
-    """1 / value, and 1 where it is zero."""
-    return jnp.where(value > 0, 1 / jnp.where(value > 0, value, 1), 1)
-
-
 def scaled(x: PyTree, factor: Any, y: PyTree) -> PyTree:
     """`x + factor * y`."""
     return _tree.add_scaled(x, factor, y)
@@ -119,3 +62,20 @@ def zero_duals(problem: Composite) -> tuple:
     """A zero of the shape of every K_i y."""
     shapes = jax.eval_shape(problem.forward, problem.y0)
     return jtu.tree_map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+
+def penalty_gauge(penalty: Any, bend: Scalar, square: Scalar) -> Gauge:
+    """The penalty of an augmented Lagrangian; None balances curvatures, and adapts."""
+    if penalty is not None:
+        return Gauge(jnp.asarray(penalty).astype(square.dtype), True)
+    return Gauge(jnp.where(bend > 0, bend * _curvature.inverse(square), 1), False)
+
+
+def better_weight(dual: PyTree, primal: PyTree, start: PyTree) -> Scalar:
+    """The factor that brings a weight closer to |dual - 0| / |primal - start|.
+
+    This ratio, at the solution, is the best weight for the bound of a primal-dual
+    method; the dual is given divided by the present weight. The root damps.
+    """
+    travelled = _tree.two_norm(_tree.subtract(primal, start))
+    return jnp.sqrt(_tree.two_norm(dual) / travelled)

@@ -31,20 +31,20 @@ class AlternatingProjections(AbstractMethod):
 
     def make_map(self, problem: Feasibility) -> AbstractMap:
         """The composition, or the mean, of the projections."""
-        return _Map(problem)
+        return _Map(problem, _product_space.groups(problem.sets))
 
 
 class _Map(AbstractMap):
     problem: Feasibility
+    parts: tuple[_product_space.Group, ...]
 
     def init(self) -> PyTree:
         return self.problem.y0
 
     def apply(self, z: PyTree) -> PyTree:
-        sets = self.problem.sets
-        if len(sets) > 2:
-            return _product_space.mean(tuple(s.project(z) for s in sets))
-        for s in sets:
+        if len(self.problem.sets) > 2:
+            return _product_space.mean_of_projections(self.parts, z)
+        for s in self.problem.sets:
             z = s.project(z)
         return z
 

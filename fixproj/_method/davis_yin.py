@@ -7,15 +7,21 @@ r"""Davis-Yin three-operator splitting, for min f(x) + g(x) + h(x).
     readout x
 
 Converges for convex functions and 0 < t < 2/L. Without f it is Douglas-Rachford.
+
+Where t has to follow the curvature of f, z is kept as x and u = (z - x) / t, which do
+not depend on t: for a convex g the same x is prox_{t g}(x + t u) for every t.
 """
 
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
 from jaxtyping import PyTree, Scalar
 
 from .. import _tree
 from .._check import check_between
 from .._composite import Composite
 from .._map import AbstractMap, AbstractMethod
-from . import _splitting
+from . import _curvature, _splitting
 
 
 class DavisYin(AbstractMethod):
@@ -24,8 +30,9 @@ class DavisYin(AbstractMethod):
     For a [`fixproj.Composite`][] whose linear part is one pair `(None, h)`.
 
     Args:
-        step: t, a positive scalar below 2/L; None is the inverse of the curvature at
-            the start (1 without a smooth part).
+        step: t, a positive scalar below 2/L; None takes it from the curvature,
+            with a check of every step where that is not constant (1 without a smooth
+            part).
         relaxation: a scalar in (0, 2).
 
     Raises:
@@ -48,9 +55,12 @@ class DavisYin(AbstractMethod):
         """The three-operator step."""
         _splitting.require_composite("DavisYin", problem)
         _splitting.require_identity("DavisYin", problem)
-        step = self.step
-        if step is None:
-            step = _splitting.inverse(_splitting.lipschitz(problem))
+        if self.step is not None:
+            return ThreeOperatorMap(problem, self.step, self.relaxation)
+        bend = _curvature.curvature(problem)
+        if bend.probe is not None:
+            return _Adaptive(problem, bend, self.relaxation)
+        step = _curvature.inverse(bend.first)
         return ThreeOperatorMap(problem, step, self.relaxation)
 
 
@@ -80,4 +90,45 @@ class ThreeOperatorMap(AbstractMap):
 
     def violation(self, value: PyTree) -> Scalar | None:
         """That of the problem."""
+        return self.problem.violation(value)
+
+
+class _Adaptive(AbstractMap):
+    problem: Composite
+    bend: _curvature.Curvature
+    relaxation: float | Scalar
+
+    def init(self) -> PyTree:
+        y0 = self.problem.y0
+        step = _curvature.inverse(self.bend.first)
+        x = self.problem.prox_of_g(y0, step)
+        logarithm = jnp.log(step) * _curvature.WEIGHT
+        # The second part is step * u: in the units of x, for the residual.
+        return x, _tree.subtract(y0, x), logarithm, self.bend.init()
+
+    def _other(self, x, u, step):
+        force = _tree.add_scaled(u, 1, self.problem.gradient(x))
+        point = _tree.add_scaled(x, -step, force)
+        return _splitting.proxes(self.problem, (point,), step)[0]
+
+    def apply(self, z: PyTree) -> PyTree:
+        x, u, logarithm, memory = z
+        before = jnp.exp(jax.lax.stop_gradient(logarithm) / _curvature.WEIGHT)
+        u = jtu.tree_map(lambda a: a / before.astype(a.dtype), u)
+        value, memory = self.bend.near(self.problem, x, memory)
+        frozen, at, force = _tree.stop_gradient((self, x, u))
+        advance = lambda value: frozen._other(at, force, 1 / value)
+        value = self.bend.enough(frozen.problem, at, advance, value)
+        step = 1 / value
+        y = self._other(x, u, step)
+        total = _tree.add_scaled(x, step, u)
+        total = _tree.add_scaled(total, self.relaxation, _tree.subtract(y, x))
+        new = self.problem.prox_of_g(total, step)
+        logarithm = jnp.log(step).astype(logarithm.dtype) * _curvature.WEIGHT
+        return new, _tree.subtract(total, new), logarithm, memory
+
+    def readout(self, z: PyTree) -> PyTree:
+        return z[0]
+
+    def violation(self, value: PyTree) -> Scalar | None:
         return self.problem.violation(value)

@@ -61,52 +61,24 @@ class DouglasRachford(AbstractMethod):
                     "DouglasRachford cannot treat `smooth`; use fixproj.DavisYin."
                 )
             return ThreeOperatorMap(problem, self.step, self.relaxation)
-        if len(problem.sets) > 2:
-            return _ManySets(problem, self.relaxation)
-        return _TwoSets(problem, self.relaxation)
+        return _Map(problem, _product_space.TwoSets(problem), self.relaxation)
 
 
-class _TwoSets(AbstractMap):
+class _Map(AbstractMap):
     problem: Feasibility
+    pair: _product_space.TwoSets
     relaxation: float | Scalar
 
     def init(self) -> PyTree:
-        return self.problem.y0
+        return self.pair.start()
 
     def apply(self, z: PyTree) -> PyTree:
-        x = self.readout(z)
-        y = self.problem.sets[-1].project(_reflect(x, z))
+        x = self.pair.onto_a(z)
+        y = self.pair.onto_b(_product_space.reflect(x, z))
         return _tree.add_scaled(z, self.relaxation, _tree.subtract(y, x))
 
     def readout(self, z: PyTree) -> PyTree:
-        return self.problem.sets[0].project(z)
+        return self.pair.answer(z)
 
     def violation(self, value: PyTree) -> Scalar:
         return _product_space.largest_distance(self.problem, value)
-
-
-class _ManySets(AbstractMap):
-    problem: Feasibility
-    relaxation: float | Scalar
-
-    def init(self) -> PyTree:
-        return _product_space.copies(self.problem)
-
-    def apply(self, z: PyTree) -> PyTree:
-        x = self.readout(z)
-        reflected = tuple(_reflect(x, copy) for copy in z)
-        y = _product_space.project_each(self.problem.sets, reflected)
-        return tuple(
-            _tree.add_scaled(copy, self.relaxation, _tree.subtract(point, x))
-            for copy, point in zip(z, y, strict=True)
-        )
-
-    def readout(self, z: PyTree) -> PyTree:
-        return _product_space.mean(z)
-
-    def violation(self, value: PyTree) -> Scalar:
-        return _product_space.largest_distance(self.problem, value)
-
-
-def _reflect(x: PyTree, z: PyTree) -> PyTree:
-    return _tree.subtract(_tree.add_scaled(x, 1, x), z)

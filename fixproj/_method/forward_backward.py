@@ -6,8 +6,8 @@ For convex f and g with a gradient of Lipschitz constant L it converges for 0 < 
 With `accelerate`, T is applied to x + k/(k+3) (x - x_before), with k counted anew
 whenever the momentum points uphill (O'Donoghue and Candes, 2015), for t <= 1/L.
 
-If `step` is None, t starts from the curvature at y0 and is halved until
-t <grad f(x+) - grad f(x), x+ - x> <= |x+ - x|^2, which keeps no memory.
+If `step` is None, t is the inverse of the curvature of f: a constant for a quadratic f,
+for any other one it follows the iterates, and every step is checked (see `_curvature`).
 """
 
 import jax
@@ -17,12 +17,7 @@ from jaxtyping import PyTree, Scalar
 from .. import _tree
 from .._composite import Composite
 from .._map import AbstractMap, AbstractMethod
-from . import _splitting
-
-
-# The count of the momentum is kept in the iterate but is no part of the solution: this
-# small it has no weight in the residual.
-_CLOCK = 1e-20
+from . import _curvature, _splitting
 
 
 class ForwardBackward(AbstractMethod):
@@ -31,7 +26,8 @@ class ForwardBackward(AbstractMethod):
     The default for a [`fixproj.Composite`][] without `linear`.
 
     Args:
-        step: t, a positive scalar below 2/L (1/L if accelerated); None searches.
+        step: t, a positive scalar below 2/L (1/L if accelerated); None takes it
+            from the curvature, with a check of every step where that is not constant.
         accelerate: whether to use momentum (FISTA with restarts).
 
     Raises:
@@ -57,53 +53,42 @@ class ForwardBackward(AbstractMethod):
                 "ForwardBackward cannot treat `linear`; use fixproj.CondatVu, "
                 "fixproj.PDHG or fixproj.DavisYin."
             )
-        search = self.step is None
-        first = _splitting.lipschitz(problem)
-        step = _splitting.inverse(first) if self.step is None else self.step
-        if self.accelerate:
-            return _Accelerated(problem, step, search)
-        return _Plain(problem, step, search)
+        bend = _curvature.curvature(problem, constant=self.step is not None)
+        map_ = _Accelerated if self.accelerate else _Plain
+        return map_(problem, self.step, bend)
 
 
-def _advance(problem, x, step, search):
-    gradient = problem.gradient(x)
+def _advance(problem, x, given, bend, memory):
+    """One proximal gradient step from x."""
 
-    def at(step):
+    def at(problem, x, step):
+        gradient = problem.gradient(x)
         return problem.prox_of_g(_tree.add_scaled(x, -step, gradient), step)
 
-    if search and problem.smooth is not None:
-        # The fixed point does not depend on the step, nor do derivatives.
-        frozen = _tree.stop_gradient((problem, x, gradient))
-        step = _search(*frozen, jax.lax.stop_gradient(step))
-    return at(step)
-
-
-def _search(problem, x, gradient, step):
-    def too_long(state):
-        step, count = state
-        new = problem.prox_of_g(_tree.add_scaled(x, -step, gradient), step)
-        move = _tree.subtract(new, x)
-        change = _tree.subtract(problem.gradient(new), gradient)
-        bent = step * _tree.inner_product(change, move)
-        return (bent > 1.1 * _tree.inner_product(move, move)) & (count < 60)
-
-    halve = lambda state: (state[0] / 2, state[1] + 1)
-    return jax.lax.while_loop(too_long, halve, (step, 0))[0]
+    if given is not None:
+        return at(problem, x, given), memory
+    value, memory = bend.near(problem, x, memory)
+    frozen, start = _tree.stop_gradient(problem), _tree.stop_gradient(x)
+    value = bend.enough(
+        frozen, start, lambda value: at(frozen, start, 1 / value), value
+    )
+    return at(problem, x, 1 / value), memory
 
 
 class _Plain(AbstractMap):
     problem: Composite
-    step: float | Scalar
-    search: bool
+    step: float | Scalar | None
+    bend: _curvature.Curvature
 
     def init(self) -> PyTree:
-        return self.problem.y0
+        return self.problem.y0, self.bend.init()
 
     def apply(self, z: PyTree) -> PyTree:
-        return _advance(self.problem, z, self.step, self.search)
+        x, memory = z
+        return _advance(self.problem, x, self.step, self.bend, memory)
 
     def readout(self, z: PyTree) -> PyTree:
-        return z
+        return z[0]
 
     def violation(self, value: PyTree) -> Scalar | None:
         return self.problem.violation(value)
@@ -111,22 +96,22 @@ class _Plain(AbstractMap):
 
 class _Accelerated(AbstractMap):
     problem: Composite
-    step: float | Scalar
-    search: bool
+    step: float | Scalar | None
+    bend: _curvature.Curvature
 
     def init(self) -> PyTree:
         y0 = self.problem.y0
-        return y0, y0, jnp.zeros((), _tree.norm_dtype(y0))
+        return y0, y0, jnp.zeros((), _tree.norm_dtype(y0)), self.bend.init()
 
     def apply(self, z: PyTree) -> PyTree:
-        x, before, clock = z
-        age = jnp.maximum(jax.lax.stop_gradient(clock) / _CLOCK, 0)
+        x, before, clock, memory = z
+        age = jnp.maximum(jax.lax.stop_gradient(clock) / _curvature.WEIGHT, 0)
         ahead = _tree.add_scaled(x, age / (age + 3), _tree.subtract(x, before))
-        new = _advance(self.problem, ahead, self.step, self.search)
+        new, memory = _advance(self.problem, ahead, self.step, self.bend, memory)
         error, move = _tree.subtract(ahead, new), _tree.subtract(new, x)
         uphill = _tree.inner_product(error, move) > 0
         age = jax.lax.stop_gradient(jnp.where(uphill, 0, age + 1))
-        return new, x, age * _CLOCK
+        return new, x, age * _curvature.WEIGHT, memory
 
     def readout(self, z: PyTree) -> PyTree:
         return z[0]

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 from jaxtyping import PyTree
 
+from fixproj.nn._adapt import adapt
 from fixproj.nn._data import as_pair, check_classes
 from fixproj.nn._graph import batched
 from fixproj.nn._trainers import AbstractLoss, loss_named
@@ -20,7 +21,7 @@ def evaluate(
     """Mean loss and accuracy of a model.
 
     Args:
-        model: a callable pytree or a pair `(fn, params)`.
+        model: as for `nn.fit`; models with state are in evaluation mode.
         data: inputs and labels `(x, y)`; examples along the first axis.
         loss: "cross_entropy" or "squared".
 
@@ -40,6 +41,7 @@ def evaluate(
     """
     objective = loss_named(loss)
     x, y = as_pair(data, "data")
+    model, _ = adapt(model)
     check_classes(model, x, y, "data")
     return evaluate_arrays(model, (x, y), objective)
 

@@ -5,6 +5,7 @@ gathered inside it. A step that would leave the model with a number that is not 
 is not taken, nor is any after it; the host sees the flag after the epoch and stops.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -16,6 +17,9 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import PyTree
 
+from fixproj.nn._adapt import adapt
+from fixproj.nn._callbacks import is_better, monitored
+from fixproj.nn._checkpoint import Checkpoint, Progress, read, write
 from fixproj.nn._data import as_pair, batches_of, check_classes, is_pair_of_arrays
 from fixproj.nn._evaluate import evaluate_arrays
 from fixproj.nn._graph import split
@@ -33,6 +37,8 @@ def fit(
     batch_size: int = 64,
     validation: tuple[Any, Any] | None = None,
     callbacks: Sequence[Callable[[History], Any]] = (),
+    monitor: str | None = None,
+    checkpoint: str | os.PathLike | Checkpoint | None = None,
     progress: bool | None = None,
     seed: int = 0,
 ) -> History:
@@ -40,7 +46,10 @@ def fit(
 
     Args:
         model: any callable pytree `model(x)` (for a batch or one example, see
-            `nn.trace`), or a pair `(fn, params)` with `fn(params, x)`.
+            `nn.trace`), a pair `(fn, params)` with `fn(params, x)`, a Flax NNX module,
+            or a pair of a Flax linen module and its variables. Models with state, such
+            as running statistics or keys for dropout, are renewed by `nn.Gradient`;
+            to other trainers they are what they are in evaluation mode.
         trainer: `nn.Projections(...)`, `nn.Gradient(...)`, or your `AbstractTrainer`.
         data: `(x, y)` arrays with examples along the first axis, `y` integer classes,
             one-hot, or targets as the trainer's loss takes them. Or an iterable of such
@@ -52,7 +61,13 @@ def fit(
             Not used for an iterable, whose batches are taken as they come.
         validation: `(x, y)` to evaluate the model on after every epoch.
         callbacks: called after each epoch with the `History` so far; training stops
-            after the epoch in which one returns True.
+            after the epoch in which one returns True; see `nn.EarlyStopping`.
+        monitor: a metric, such as "validation_accuracy". The model after the epoch in
+            which it was best is kept as `History.best_model`. A loss is to fall, others
+            to rise.
+        checkpoint: a file to save the progress in after each epoch, or an
+            `nn.Checkpoint`. If it exists, training goes on from there. An iterable must
+            then give the same batches again.
         progress: show a bar. None shows one if tqdm is installed.
         seed: of the shuffling.
 
@@ -61,7 +76,8 @@ def fit(
 
     Raises:
         ValueError: if `epochs` or `batch_size` is below 1, the data is empty, lengths
-            differ, or labels do not fit the model's output.
+            differ, labels do not fit the model's output, there is no metric to
+            monitor, or the checkpoint is of another training.
         UnsupportedPrimitiveError: if the trainer cannot train the model.
         NonFiniteUpdateError: if the loss or a parameter stops being finite; the last
             good model is in its `.history`.
@@ -79,48 +95,72 @@ def fit(
     """
     _at_least_one("epochs", epochs)
     _at_least_one("batch_size", batch_size)
+    model, restore = adapt(model)
     held_out = None if validation is None else as_pair(validation, "validation")
     if held_out is not None:
         check_classes(model, *held_out, "validation")
+    if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
+        checkpoint = Checkpoint(checkpoint)
+    every = None if checkpoint is None else checkpoint.minibatches
+    run: dict[str, Any] = {"seed": seed, "trainer": type(trainer).__name__}
     if is_pair_of_arrays(data):
         x, y = as_pair(data, "data")
         check_classes(model, x, y, "data")
-        run_epoch = _arrays_epoch(trainer, x, y, min(batch_size, len(x)), seed)
+        size = min(batch_size, len(x))
+        run |= {"batch_size": size, "examples": len(x)}
+        run_epoch = _arrays_epoch(trainer, x, y, size, seed, every)
     else:
         _check_iterable(data, epochs)
-        run_epoch = _batches_epoch(trainer, data)
+        run_epoch = _batches_epoch(trainer, data, every)
     leaves, _, rebuild = split(model)
     model = rebuild(leaves)
-    state = trainer.init(model)
-    metrics: dict[str, list[float]] = {}
-    history = History(model, state, metrics)
+    # The best model costs a copy only where one is asked for.
+    best = model if monitor is not None else None
+    now = read(checkpoint, run, Progress(model, trainer.init(model), best))
+
+    def history_of(now):
+        best = restore(now.best) if now.best_epoch else None
+        return History(
+            restore(now.model), now.state, now.metrics, best, now.best_epoch or None
+        )
+
     bar = progress_bar(progress, epochs)
+    bar.update(now.epoch)
+    history = history_of(now)
     try:
-        for epoch in range(epochs):
+        while now.epoch < epochs and not now.stopped:
             start = time.perf_counter()
-            model, state, means, bad = run_epoch(model, state, epoch)
+            bad = run_epoch(now, lambda: write(checkpoint, run, now))
             if bad is not None:
                 raise NonFiniteUpdateError(
                     "The loss or a parameter became NaN or infinite in epoch "
-                    f"{epoch + 1}, minibatch {bad + 1}; training stopped before that "
-                    "update. The last good model is in this error's .history.model. "
-                    "Look for non-finite or unscaled inputs, a learning rate that is "
-                    "too large, or, with Projections, too small a parameter_weight.",
-                    History(model, state, metrics),
+                    f"{now.epoch + 1}, minibatch {bad + 1}; training stopped before "
+                    "that update. The last good model is in this error's "
+                    ".history.model. Look for non-finite or unscaled inputs, a "
+                    "learning rate that is too large, or, with Projections, too small "
+                    "a parameter_weight.",
+                    history_of(now),
                 )
             seconds = time.perf_counter() - start
-            row = {"epoch": epoch + 1, **means}
+            row = {"epoch": now.epoch + 1, **now.infos}
             if held_out is not None:
-                found = evaluate_arrays(model, held_out, trainer.objective)
+                found = evaluate_arrays(now.model, held_out, trainer.objective)
                 row.update({f"validation_{k}": v for k, v in found.items()})
             row["seconds"] = seconds
-            metrics = {k: [*metrics.get(k, []), v] for k, v in row.items()}
-            history = History(model, state, metrics)
+            now.metrics = {k: [*now.metrics.get(k, []), v] for k, v in row.items()}
+            now.epoch, now.minibatch, now.infos = now.epoch + 1, 0, {}
+            if monitor is not None:
+                values = monitored(now.metrics, monitor)
+                if not now.best_epoch or is_better(
+                    monitor, values[-1], values[now.best_epoch - 1]
+                ):
+                    now.best, now.best_epoch = now.model, now.epoch
+            history = history_of(now)
             bar.update()
             bar.set_postfix(**{k: f"{v:.4g}" for k, v in row.items() if k in _SHOWN})
             # All callbacks see the epoch, also after one has asked to stop.
-            if any([callback(history) is True for callback in callbacks]):
-                break
+            now.stopped = any([callback(history) is True for callback in callbacks])
+            write(checkpoint, run, now)
     finally:
         bar.close()
     return history
@@ -148,41 +188,81 @@ def _check_iterable(data: Any, epochs: int) -> None:
         )
 
 
-def _arrays_epoch(trainer, x, y, size, seed):
+def _arrays_epoch(trainer, x, y, size, seed, every):
+    """Runs what is left of an epoch, in scans of `every` minibatches.
+
+    It changes the progress it is given, `infos` from lists to means at the end, and
+    returns the number of the minibatch that was not taken, or None.
+    """
     count = len(x) // size
 
-    def run(model, state, epoch):
-        key = jr.fold_in(jr.key(seed), epoch)
-        model, state, infos, bad = _scan(trainer, model, state, x, y, key, size, count)
-        means = {k: float(np.mean(v)) for k, v in jax.device_get(infos).items()}
-        return model, state, means, None if bad < 0 else int(bad)
+    def run(now, save):
+        key = jr.fold_in(jr.key(seed), now.epoch)
+        while now.minibatch < count:
+            length = min(every or count, count - now.minibatch)
+            start = jnp.asarray(now.minibatch)
+            now.model, now.state, infos, bad = _scan(
+                trainer, now.model, now.state, x, y, key, size, count, start, length
+            )
+            if bad >= 0:
+                return int(bad)
+            for name, values in jax.device_get(infos).items():
+                # Python's floats, which a checkpoint keeps exactly.
+                now.infos.setdefault(name, []).extend(np.asarray(values).tolist())
+            now.minibatch += length
+            if now.minibatch < count:
+                save()
+        now.infos = {k: float(np.mean(v)) for k, v in now.infos.items()}
+        return None
 
     return run
 
 
-def _batches_epoch(trainer, data):
-    def run(model, state, epoch):
-        infos, sizes = [], []
-        bad = jnp.array(-1)
+def _batches_epoch(trainer, data, every):
+    """As `_arrays_epoch`, for an iterable; batches that are done are passed over."""
+
+    def run(now, save):
+        infos, bad = [], jnp.array(-1)
+
+        def collect():
+            """Reads the numbers back only now, so that batches do not wait for it."""
+            for info in jax.device_get(infos):
+                for name, value in info.items():
+                    now.infos.setdefault(name, []).append(float(value))
+            infos.clear()
+
         for i, (x, y) in enumerate(batches_of(data)):
-            model, state, info, bad = _guarded(trainer, model, state, x, y, bad, i)
-            infos.append(info)
-            sizes.append(len(x))
-        if not infos:
+            if i < now.minibatch:
+                continue
+            if every and i > now.minibatch and i % every == 0 and bad < 0:
+                collect()
+                now.minibatch = i
+                save()
+            now.model, now.state, info, bad = _guarded(
+                trainer, now.model, now.state, x, y, bad, i
+            )
+            infos.append({**info, _SIZE: len(x)})
+        collect()
+        if bad >= 0:
+            return int(bad)
+        if not now.infos:
             raise ValueError("data is empty: its iterable gave no batch.")
-        infos = jax.device_get(infos)
-        means = {
-            k: float(np.average([info[k] for info in infos], weights=sizes))
-            for k in infos[0]
+        sizes = now.infos.pop(_SIZE)
+        now.infos = {
+            k: float(np.average(v, weights=sizes)) for k, v in now.infos.items()
         }
-        return model, state, means, None if bad < 0 else int(bad)
+        return None
 
     return run
+
+
+_SIZE = "examples in the batch"
 
 
 @eqx.filter_jit
-def _scan(trainer, model, state, x, y, key, size, count):
+def _scan(trainer, model, state, x, y, key, size, count, start, length):
     order = jr.permutation(key, x.shape[0])[: size * count].reshape(count, size)
+    order = jax.lax.dynamic_slice_in_dim(order, start, length)
     moving, still = eqx.partition((model, state), eqx.is_array)
 
     def step(carry, item):
@@ -194,8 +274,8 @@ def _scan(trainer, model, state, x, y, key, size, count):
         )
         return (eqx.filter((model, state), eqx.is_array), bad), info
 
-    start = (moving, jnp.array(-1))
-    (moving, bad), infos = jax.lax.scan(step, start, (jnp.arange(count), order))
+    numbers = start + jnp.arange(length, dtype=start.dtype)
+    (moving, bad), infos = jax.lax.scan(step, (moving, jnp.array(-1)), (numbers, order))
     model, state = eqx.combine(moving, still)
     return model, state, infos, bad
 

@@ -16,11 +16,15 @@ class History:
             update), "validation_loss" and "validation_accuracy" (after the epoch), and
             "seconds" (wall time of the epoch, its compilation included). Accuracies are
             there where labels are classes, validation where it was given.
+        best_model: the model after the best epoch, where `monitor` was given.
+        best_epoch: the number of that epoch, from 1.
     """
 
     model: Any
     state: Any
     metrics: dict[str, list[float]]
+    best_model: Any = None
+    best_epoch: int | None = None
 
     def plot(self, ax: Any = None) -> Any:
         """Draws the metrics over the epochs.
@@ -54,6 +58,8 @@ class History:
             ):
                 if key in self.metrics:
                     axis.plot(self.metrics["epoch"], self.metrics[key], label=label)
+            if self.best_epoch is not None:
+                axis.axvline(self.best_epoch, color="0.7", ls=":", label="best")
             axis.set_xlabel("epoch")
             axis.set_ylabel(name)
             axis.legend()

@@ -43,7 +43,7 @@ class AbstractCone(AbstractSet):
             return FreeCone()
         if isinstance(self, FreeCone):
             return ZeroCone()
-        return PolarCone(self)
+        return PolarCone(self)  # pyright: ignore[reportCallIssue] # a property
 
     @final
     def dual(self) -> "AbstractCone":
@@ -54,7 +54,7 @@ class AbstractCone(AbstractSet):
             return self.cone
         if isinstance(self, ZeroCone | FreeCone):
             return self.polar()
-        return DualCone(self)
+        return DualCone(self)  # pyright: ignore[reportCallIssue] # a property
 
 
 class PolarCone(AbstractCone):

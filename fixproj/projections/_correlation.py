@@ -8,8 +8,8 @@ with P the projection onto the positive semidefinite cone. Newton's method with 
 generalised Jacobian V h = diag DP[Diag(h)], by conjugate gradients, and a line search
 on the dual function |P(A + Diag(y))|^2 / 2 - sum y: H. Qi and D. Sun, "A quadratically
 convergent Newton method for computing the nearest correlation matrix" (2006), algorithm
-5.1. V is positive definite at the solution, so the same equation gives the derivative:
-V dy = -diag DP[dA].
+5.1. V is positive definite at the solution, so the same equation gives the derivative
+of the multipliers, V dy = -diag DP[dA], and X has that of P at A + Diag(y).
 """
 
 from typing import ClassVar
@@ -21,10 +21,10 @@ from jax.scipy.sparse.linalg import cg
 from jaxtyping import Array, ArrayLike, Float
 
 from fixproj.projections._check import as_floating
+from fixproj.projections._psd_cone import PSDCone
 from fixproj.projections._set import AbstractSet
 from fixproj.projections._spectral import (
     as_matrices,
-    compose,
     eigenvalue_derivative,
     hermitian,
     widened,
@@ -41,7 +41,8 @@ class CorrelationMatrices(AbstractSet):
     A point is a real matrix in the last two axes; one that is not symmetric is taken
     for its symmetric part. The Newton iteration costs one eigendecomposition per step,
     about 5 to 10 of them, and ends where rounding does. The diagonal of the result is
-    exactly 1. Derivatives are exact.
+    exactly 1. Derivatives are exact; second ones need distinct eigenvalues of
+    A + Diag(y), and are NaN where they repeat.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -173,32 +174,29 @@ def _solve(a):
 
 
 @jax.custom_jvp
+def _multipliers(a):
+    return _solve(a)
+
+
+@_multipliers.defjvp
+def _multipliers_jvp(primals, tangents):
+    (a,), (da,) = primals, tangents
+    # By the same rule, so that derivatives of this one see y move.
+    y = _multipliers(a)
+    values, u, mapped = _spectrum(a, y)
+
+    def diagonal(h):
+        return jnp.diagonal(_derivative(values, u, mapped, h))
+
+    # Dense: a solve that JAX can transpose.
+    system = jax.vmap(lambda h: diagonal(jnp.diag(h)))(jnp.eye(*a.shape, dtype=a.dtype))
+    return y, -jnp.linalg.solve(system, diagonal(da))
+
+
 def _nearest(a):
-    y = _solve(a)
-    _, u, mapped = _spectrum(a, y)
-    x = hermitian(compose(u, mapped, u))
+    x = PSDCone().project(a + jnp.diag(_multipliers(a)))
     # To the last digit: the congruence keeps the matrix semidefinite.
     root = jnp.sqrt(jnp.diagonal(x))
     x = x / (root[:, None] * root[None, :])
     eye = jnp.eye(a.shape[0], dtype=bool)
     return jnp.where(eye & ~jnp.isnan(x), 1, x)
-
-
-@_nearest.defjvp
-def _nearest_jvp(primals, tangents):
-    (a,), (da,) = primals, tangents
-    y = lax.stop_gradient(_solve(lax.stop_gradient(a)))
-    values, u, mapped = _spectrum(a, y)
-    moved = _derivative(values, u, mapped, da)
-    n = a.shape[0]
-
-    def product(h):
-        return jnp.diagonal(_derivative(values, u, mapped, jnp.diag(h)))
-
-    # Dense: a solve that JAX can transpose.
-    system = jax.vmap(product)(jnp.eye(n, dtype=a.dtype))
-    dy = -jnp.linalg.solve(system, jnp.diagonal(moved))
-    change = moved + _derivative(values, u, mapped, jnp.diag(dy))
-    change = hermitian(change)
-    eye = jnp.eye(a.shape[0], dtype=bool)
-    return _nearest(a), jnp.where(eye, 0, change)

@@ -144,7 +144,8 @@ def _squares(rho):
     return rho * rho - rho + 1
 
 
-def _rays(x, y, z):
+def _pieces(x, y, z):
+    """The equation of delta = rho - first, its bracket, and what follows from it."""
     dtype = x.dtype
     epsilon = float(jnp.finfo(dtype).eps)
     tiny = float(jnp.finfo(dtype).tiny)
@@ -193,41 +194,50 @@ def _rays(x, y, z):
     start = log1p * (1 - jnp.log1p(log1p) / (2 + log1p)) - offset
     # Below this a distance from the end is rounding in rho.
     lower = 0.1 * epsilon * first
-    steps = _STEPS[dtype == jnp.float32]
-    delta = bracketed_root(function, lower, jnp.maximum(upper, lower), start, steps)
-    return _Solved(delta, function, coefficients, swap, shift, target)
+    bracket = lower, jnp.maximum(upper, lower), start
+    return _Pieces(function, coefficients, bracket, swap, shift, target)
 
 
-class _Solved(NamedTuple):
-    """The root, rho - first, and what it was found with."""
+class _Pieces(NamedTuple):
+    """The equation whose root is rho - first, and what the point is made of."""
 
-    delta: Array
     function: Callable[[Array], Array]
     coefficients: Callable[[Array], tuple[Array, Array, Array]]
+    bracket: tuple[Array, Array, Array]
     swap: Array
     shift: Array
     target: Array
 
 
-def _assemble(solved, delta):
-    rho, _, b = solved.coefficients(delta)
-    decay = jnp.exp(solved.shift - rho)
-    height = jnp.maximum(solved.target + b * decay, 0)
+def _assemble(pieces, delta):
+    rho, _, b = pieces.coefficients(delta)
+    decay = jnp.exp(pieces.shift - rho)
+    height = jnp.maximum(pieces.target + b * decay, 0)
     a = height * decay
-    swap = solved.swap
+    swap = pieces.swap
     z = jnp.where(swap, b * jnp.exp(1 - rho), height)
     return _Rays(
         jnp.where(swap, 1 - rho, rho), jnp.where(swap, b, a), jnp.where(swap, a, b), z
     )
 
 
-@jax.custom_jvp
+@jax.jit
 def _project(v):
+    return _nearest(v, jax.lax.stop_gradient(_root(jax.lax.stop_gradient(v))))
+
+
+def _root(v):
+    pieces = _pieces(*normalised(v)[0])
+    steps = _STEPS[v.dtype == jnp.float32]
+    return bracketed_root(pieces.function, *pieces.bracket, steps)
+
+
+@jax.custom_jvp
+def _nearest(v, root):
     v, restore = normalised(v)
     x, y, z = v
     inside, face, polar = _cases(x, y, z)
-    solved = _rays(x, y, z)
-    rho, a, _, height = _assemble(solved, solved.delta)
+    rho, a, _, height = _assemble(_pieces(x, y, z), root)
     ray = jnp.stack([a * rho, a, height])
     edge = jnp.stack([x, jnp.zeros_like(y), jnp.maximum(z, 0)])
     result = jnp.where(polar[None], 0, ray)
@@ -237,14 +247,13 @@ def _project(v):
     return restore(result)
 
 
-@_project.defjvp
-def _project_jvp(primals, tangents):
-    (given,), (dv,) = primals, tangents
+@_nearest.defjvp
+def _nearest_jvp(primals, tangents):
+    (given, root), (dv, _) = primals, tangents
     v, _ = normalised(given)
     inside, face, polar = _cases(*v)
-    solved = _rays(*v)
-    delta = with_derivative(solved.function, solved.delta)
-    rho, a, b, _ = _assemble(solved, delta)
+    pieces = _pieces(*v)
+    rho, a, b, _ = _assemble(pieces, with_derivative(pieces.function, root))
     ray, across, slope = _frame(rho)
     bent = a * slope * slope
     part = bent / jnp.where(bent + b > 0, bent + b, 1)
@@ -255,7 +264,7 @@ def _project_jvp(primals, tangents):
     result = jnp.where(polar[None], 0, along)
     result = jnp.where(face[None], edge, result)
     result = jnp.where(inside[None], dv, result)
-    return _project(given), result
+    return _nearest(given, root), result
 
 
 def _frame(rho):

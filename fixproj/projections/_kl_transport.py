@@ -10,8 +10,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from fixproj.projections._check import as_floating, computing_dtype
-from fixproj.projections._marginals import as_marginals, balanced, check_matrix
+from fixproj.projections._check import as_floating, computing_dtype, require
+from fixproj.projections._marginals import (
+    as_marginals,
+    balanced,
+    check_matrix,
+    require_found,
+)
 from fixproj.projections._transport_dual import couple
 
 
@@ -53,14 +58,13 @@ class KLTransportPolytope(eqx.Module):
                 Zeros stay zeros.
 
         Returns:
-            An array of the shape and dtype of `x`. A point with a NaN or a negative
-            entry, or with zeros that leave no matrix of these sums, gives NaNs.
+            An array of the shape and dtype of `x`. A point with a NaN gives NaNs.
 
         Raises:
             TypeError: if `x` is not real and floating.
             ValueError: if `x` does not fit the marginals.
         """
-        return self.project_log(jnp.log(as_floating(x, "x")))
+        return self.project_log(jnp.log(_not_negative(x)))
 
     def project_log(
         self, logits: Float[ArrayLike, "*batch m n"]
@@ -111,7 +115,7 @@ class KLBirkhoffPolytope(eqx.Module):
             TypeError: if `x` is not real and floating.
             ValueError: if `x` is not square in its last two axes.
         """
-        return self.project_log(jnp.log(as_floating(x, "x")))
+        return self.project_log(jnp.log(_not_negative(x)))
 
     def project_log(
         self, logits: Float[ArrayLike, "*batch n n"]
@@ -127,6 +131,7 @@ class KLBirkhoffPolytope(eqx.Module):
         Raises:
             TypeError: if `logits` is not real and floating.
             ValueError: if `logits` is not square in its last two axes.
+            RuntimeError: if the method fails.
         """
         x = as_floating(logits, "logits")
         if x.ndim < 2 or x.shape[-1] != x.shape[-2] or x.shape[-1] == 0:
@@ -137,9 +142,16 @@ class KLBirkhoffPolytope(eqx.Module):
         return _project(x, ones, ones)
 
 
+def _not_negative(x):
+    x = as_floating(x, "x")
+    # A NaN is passed on.
+    message = "`x` must not have negative entries."
+    return require(x, lambda x: ~(x < 0), x, message=message)
+
+
 def _project(logits, row, col):
     dtype = computing_dtype(logits)
     row, col = balanced(row.astype(dtype), col.astype(dtype))
     flat = logits.astype(dtype).reshape(-1, *logits.shape[-2:])
     y = jax.vmap(lambda point: couple(True, point, row, col))(flat)
-    return y.reshape(logits.shape).astype(logits.dtype)
+    return require_found(y, flat).reshape(logits.shape).astype(logits.dtype)

@@ -1,5 +1,6 @@
 """Validation of the row and column sums of couplings."""
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
@@ -43,6 +44,20 @@ def check_matrix(x: Float[Array, "..."], shape: tuple[int, int]) -> None:
             f"`x` of shape {x.shape} does not fit `row` and `col`: its last two axes "
             f"must have shape {shape}."
         )
+
+
+def require_found(
+    result: Float[Array, "k m n"], x: Float[Array, "k m n"]
+) -> Float[Array, "k m n"]:
+    """Makes an error of a result with a NaN that the point does not explain."""
+    is_bad = jnp.any(jnp.isnan(x) | (x == jnp.inf), (1, 2))
+    failed = jnp.any(jnp.isnan(result), (1, 2)) & ~is_bad
+    return eqx.error_if(
+        result,
+        failed,
+        "no matrix with the sums `row` and `col` was found: either zeros of `x` (that "
+        "is, `logits` of `-inf`) leave none, or entries of `x` are too far apart.",
+    )
 
 
 def _not_negative(value, name):

@@ -25,12 +25,17 @@ from fixproj.projections._norm import direction_and_norm
 from fixproj.projections._set import AbstractSet
 
 
+_ATTEMPTS = 4
+
+
 class Polyhedron(AbstractSet):
     """The points whose linear functions lie between bounds.
 
     Equal bounds make an equation. The result is exact, not the limit of an iteration:
     it solves a linear system on the active constraints. Its derivative, in all
-    arguments, is that of this system. Rows may depend on each other.
+    arguments, is that of this system. Rows may depend on each other. Relative to |x|
+    and the bounds, constraints hold to some units of rounding, and to 1000 units where
+    rows are almost dependent.
 
     Args:
         A: matrix of shape (m, n).
@@ -103,12 +108,14 @@ class Polyhedron(AbstractSet):
             x: the point or points, of length n along `axis`.
 
         Returns:
-            An array of the shape and dtype of `x`. A point with a NaN, or one for which
-            rounding kept the method from its end, gives NaNs.
+            An array of the shape and dtype of `x`. A point that is not finite gives
+            NaNs.
 
         Raises:
             TypeError: if `x` is not real and floating.
             ValueError: if `x` does not have length n along `axis`.
+            RuntimeError: if rounding keeps the method from its end, for example where
+                rows of `A` are almost dependent.
         """
         x = as_floating(x, "x")
         check_length("A", self.A.shape, x, self.axis)
@@ -116,7 +123,14 @@ class Polyhedron(AbstractSet):
         wide = jnp.moveaxis(x.astype(dtype), self.axis, -1)
         rows = _unit_rows(*(v.astype(dtype) for v in (self.A, self.lower, self.upper)))
         flat = wide.reshape(-1, wide.shape[-1])
-        y = jax.vmap(lambda point: _project(point, *rows)[0])(flat)
+        y, found = jax.vmap(lambda point: _project(point, *rows))(flat)
+        y = eqx.error_if(
+            y,
+            jnp.all(jnp.isfinite(flat), 1) & ~found,
+            "`Polyhedron.project` found no nearest point: no point satisfies all "
+            "constraints to rounding. Rows of `A` may be almost dependent, or `x` so "
+            "far away that its rounding hides the bounds; float64 may help.",
+        )
         return jnp.moveaxis(y.reshape(wide.shape), -1, self.axis).astype(x.dtype)
 
 
@@ -160,10 +174,26 @@ def _search(x, A, lower, upper):
     size = jnp.sqrt(jnp.sum((x / jnp.where(largest == 0, 1, largest)) ** 2)) * largest
     eps = float(jnp.finfo(x.dtype).eps)
     tolerance = 16 * eps * (size + jnp.maximum(*finite))
-    active, multiplier, at_upper, found = active_constraints(
-        _dot(A, A.T), value, lower, upper, tolerance
-    )
-    return active, multiplier, at_upper, found & jnp.all(jnp.isfinite(x))
+    gram = _dot(A, A.T)
+
+    def unfinished(state):
+        *_, found, attempt = state
+        return ~found & (attempt < _ATTEMPTS)
+
+    def search(state):
+        *_, attempt = state
+        # Rounding may break one of two constraints that almost coincide, whatever the
+        # other does.
+        loose = tolerance * 4.0 ** attempt.astype(x.dtype)
+        found = active_constraints(gram, value, lower, upper, loose)
+        return *found, attempt + 1
+
+    nothing = jnp.zeros(value.shape, bool)
+    is_finite = jnp.all(jnp.isfinite(x))
+    attempt = jnp.where(is_finite, 0, _ATTEMPTS).astype(jnp.int32)
+    start = (nothing, jnp.zeros_like(value), nothing, jnp.array(False), attempt)
+    *result, _ = lax.while_loop(unfinished, search, start)
+    return tuple(result)
 
 
 def _dot(x, y):

@@ -67,14 +67,19 @@ def _decompose(x):
     return jnp.linalg.eigh(x, symmetrize_input=False)
 
 
-@jax.custom_jvp
+@jax.jit
 def _project(x):
+    return _nearest(x)
+
+
+@jax.custom_jvp
+def _nearest(x):
     values, u = _decompose(x)
     return hermitian(compose(u, jnp.maximum(values, 0), u))
 
 
-@_project.defjvp
-def _project_jvp(primals, tangents):
+@_nearest.defjvp
+def _nearest_jvp(primals, tangents):
     (x,), (dx,) = primals, tangents
     values, u = _decompose(x)
     mapped, active = jnp.maximum(values, 0), values > 0

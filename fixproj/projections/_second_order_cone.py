@@ -146,8 +146,13 @@ def _spectrum(x):
     return t, direction, norm
 
 
-@jax.custom_jvp
+@jax.jit
 def _project(x):
+    return _nearest(x)
+
+
+@jax.custom_jvp
+def _nearest(x):
     t, direction, norm = _spectrum(x)
     # Halves first: the sum of two large numbers may overflow.
     outer = jnp.maximum(0.5 * t + 0.5 * norm, 0)
@@ -156,8 +161,8 @@ def _project(x):
     return jnp.where(t >= norm, x, boundary + 0 * jnp.sum(x, -1, keepdims=True))
 
 
-@_project.defjvp
-def _project_jvp(primals, tangents):
+@_nearest.defjvp
+def _nearest_jvp(primals, tangents):
     (x,), (dx,) = primals, tangents
     t, direction, norm = _spectrum(x)
     dt, dx = dx[..., :1], dx[..., 1:]
@@ -172,4 +177,4 @@ def _project_jvp(primals, tangents):
     apex = (t == 0) & (norm == 0)
     outer, inner, across = (jnp.where(apex, 0, v) for v in (outer, inner, across))
     change = across * (dx - along * direction) + 0.5 * (outer - inner) * direction
-    return _project(x), jnp.concatenate([0.5 * (outer + inner), change], -1)
+    return _nearest(x), jnp.concatenate([0.5 * (outer + inner), change], -1)

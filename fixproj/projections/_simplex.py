@@ -90,40 +90,88 @@ def project_to_simplex(axis, x, radius):
     largest = jnp.max(x, axis, keepdims=True)
     # An infinite one has no nearest point: NaN, and not in that entry alone.
     largest = jnp.where(jnp.isfinite(largest), largest, jnp.nan)
-    x = jnp.maximum(x - largest, -radius)
-    n = x.shape[axis]
-    start = jnp.maximum((jnp.sum(x, axis, keepdims=True) - radius) / n, -radius)
-    # One number cannot hold a threshold to the precision of the (possibly 1e6 times
-    # smaller) entries of the result, so a second search finds what rounding took away.
-    x = x - _threshold(axis, x, radius, start)
-    start, _ = _newton_step(axis, x, radius, jnp.zeros_like(start))
-    return jnp.maximum(x - _threshold(axis, x, radius, start), 0)
+    # A power of two, lest the sum of n entries of the size of the radius overflows.
+    shrink = jnp.where(radius > 1e20, 2.0**-50, 1).astype(x.dtype)
+    scaled = radius * shrink
+    z = _in_blocks(axis, x, -jnp.inf)
+    blocks = z.ndim - x.ndim
+    spread = tuple(range(axis, axis + blocks))
+    limit = jnp.expand_dims(scaled, spread)
+    z = (z - jnp.expand_dims(largest, spread)) * jnp.expand_dims(shrink, spread)
+    z = jnp.maximum(z, -limit)
 
-
-def _threshold(axis, x, radius, start):
     def unfinished(state):
-        _, _, active = state
+        *_, active = state
         return jnp.any(active)
 
     def step(state):
-        threshold, count, active = state
-        new_threshold, new_count = _newton_step(axis, x, radius, threshold)
-        # The support only shrinks, so this ends whatever rounding (or a NaN) does.
-        active = active & (new_count < count)
-        threshold = jnp.where(active, new_threshold, threshold)
-        return threshold, jnp.where(active, new_count, count), active
+        threshold, rest, count, rises, active = state
+        excess, new_count = _excess(axis, blocks + 1, (z - threshold) - rest)
+        change = (excess - limit) / jnp.maximum(new_count, 1)
+        change = jnp.where(active, change, 0)
+        threshold, rest = _two_sum(threshold, rest + change)
+        # The support only shrinks, but for rounding.
+        rises = rises + (new_count > count).astype(jnp.int32)
+        active = active & (new_count != count) & (rises < 4)
+        return threshold, rest, new_count, rises, active
 
-    count = jnp.full(start.shape, x.shape[axis] + 1, jnp.int32)
-    active = jnp.ones(start.shape, bool)
-    threshold, _, _ = lax.while_loop(unfinished, step, (start, count, active))
-    return threshold
+    # One number cannot hold a threshold to the precision of the (possibly 1e6 times
+    # smaller) entries of the result, so there is a second for what rounding takes away.
+    start = (
+        -limit,
+        jnp.zeros_like(limit),
+        jnp.full_like(limit, jnp.inf),
+        jnp.zeros(limit.shape, jnp.int32),
+        jnp.ones(limit.shape, bool),
+    )
+    threshold, rest, *_ = lax.while_loop(unfinished, step, start)
+    threshold, rest = jnp.squeeze(threshold, spread), jnp.squeeze(rest, spread)
+    return jnp.maximum(((x - largest) * shrink - threshold) - rest, 0) / shrink
 
 
-def _newton_step(axis, x, radius, threshold):
-    support = x > threshold
-    count = jnp.sum(support, axis, keepdims=True, dtype=jnp.int32)
-    total = jnp.sum(jnp.where(support, x, 0), axis, keepdims=True)
-    return (total - radius) / jnp.maximum(count, 1).astype(x.dtype), count
+def _in_blocks(axis, x, fill):
+    """Splits the axis into several of length 16 and a last one, filled up at the end.
+
+    Compilers turn a sum over few rows of many columns into vector instructions, but
+    not one over many adjacent entries, whose order would change. Sums of sums also
+    round less.
+    """
+    n, levels = x.shape[axis], 0
+    while 16 ** (levels + 2) <= n:
+        levels += 1
+    last = -(-n // 16**levels)
+    missing = last * 16**levels - n
+    if missing:
+        widths = [(0, 0, 0)] * x.ndim
+        widths[axis] = (0, missing, 0)
+        x = lax.pad(x, jnp.array(fill, x.dtype), widths)
+    return x.reshape(x.shape[:axis] + (16,) * levels + (last,) + x.shape[axis + 1 :])
+
+
+def _excess(axis, axes, difference):
+    """The sum and the number of the positive entries, in one pass over them."""
+    positive = difference > 0
+    total = jnp.maximum(difference, 0)
+    count = positive.astype(difference.dtype)
+    zero = jnp.zeros((), difference.dtype)
+    for _ in range(axes - 1):
+        total, count = lax.reduce(
+            (total, count),
+            (zero, zero),
+            lambda a, b: (a[0] + b[0], a[1] + b[1]),
+            (axis,),
+        )
+    # XLA adds up long rows pairwise only where one sum is taken.
+    total, count = jnp.sum(total, axis), jnp.sum(count, axis)
+    places = tuple(range(axis, axis + axes))
+    return jnp.expand_dims(total, places), jnp.expand_dims(count, places)
+
+
+def _two_sum(a, b):
+    """The rounded sum and its rounding error: D. Knuth, "Seminumerical Algorithms"."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
 
 
 @project_to_simplex.defjvp

@@ -10,7 +10,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from fixproj.projections._check import as_floating, computing_dtype
-from fixproj.projections._marginals import as_marginals, balanced, check_matrix
+from fixproj.projections._marginals import (
+    as_marginals,
+    balanced,
+    check_matrix,
+    require_found,
+)
 from fixproj.projections._set import AbstractSet
 from fixproj.projections._transport_dual import couple
 
@@ -18,8 +23,11 @@ from fixproj.projections._transport_dual import couple
 class TransportPolytope(AbstractSet):
     """The nonnegative matrices with given row and column sums.
 
-    A point lies along the last two axes. Rows sum to rounding, columns to a few units
-    of it. The derivative is the exact one of the face.
+    A point lies along the last two axes. Rows and columns sum to rounding. The result
+    is the nearest matrix to rounding where entries of `x` differ by less than about
+    1e5 times the largest sum; the further beyond, the more the problem is one of linear
+    programming, and then it may be as far from the nearest as some thousandths of the
+    sums. The derivative is the exact one of the face.
 
     Args:
         row: row sums, not negative, of shape (m,).
@@ -53,12 +61,13 @@ class TransportPolytope(AbstractSet):
             x: the point or points, of shape (m, n) in the last two axes.
 
         Returns:
-            An array of the shape and dtype of `x`. A point with a NaN gives NaNs, and
-            so does one for which the method did not converge.
+            An array of the shape and dtype of `x`. A point that is not finite gives
+            NaNs.
 
         Raises:
             TypeError: if `x` is not real and floating.
             ValueError: if `x` does not fit the marginals.
+            RuntimeError: if the method fails.
         """
         x = as_floating(x, "x")
         check_matrix(x, (self.row.shape[0], self.col.shape[0]))
@@ -87,12 +96,13 @@ class BirkhoffPolytope(AbstractSet):
             x: the point or points, square in the last two axes.
 
         Returns:
-            An array of the shape and dtype of `x`. A point with a NaN gives NaNs, and
-            so does one for which the method did not converge.
+            An array of the shape and dtype of `x`. A point that is not finite gives
+            NaNs.
 
         Raises:
             TypeError: if `x` is not real and floating.
             ValueError: if `x` is not square in its last two axes.
+            RuntimeError: if the method fails.
         """
         x = as_floating(x, "x")
         if x.ndim < 2 or x.shape[-1] != x.shape[-2] or x.shape[-1] == 0:
@@ -108,4 +118,5 @@ def _project(x, row, col):
     row, col = balanced(row.astype(dtype), col.astype(dtype))
     flat = x.astype(dtype).reshape(-1, *x.shape[-2:])
     y = jax.vmap(lambda point: couple(False, point, row, col))(flat)
-    return y.reshape(x.shape).astype(x.dtype)
+    finite = jnp.where(jnp.isfinite(flat), flat, jnp.nan)
+    return require_found(y, finite).reshape(x.shape).astype(x.dtype)

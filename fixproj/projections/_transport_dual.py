@@ -18,6 +18,7 @@ The derivative solves the same linear system at the solution.
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +28,33 @@ from jaxtyping import Array, Float
 from fixproj.projections._simplex import project_to_simplex
 
 
-_MOST_STEPS = 200
+# Evaluations of the gradient; a few dozen are usual.
+_MOST_TRIALS = 5000
 # The largest error need not fall at every step.
-_MOST_STALLED = 20
+_MOST_STALLED = 100
+_FIRST_SIZE, _GROWTH = 4.0, 10.0
+# A stage of the continuation ends where the next can start from its solution.
+_STAGE_ERROR = 0.01
+# Relative to the largest sum, what is lacking may be filled in.
+_MOST_FILLED = 0.1
+
+
+class _State(NamedTuple):
+    """What the search carries along; `base + g` is the target at the present size."""
+
+    base: Array
+    size: Array
+    is_last: Array
+    g: Array
+    direction: Array
+    length: Array
+    descent: Array
+    tries: Array
+    recentred: Array
+    best: Array
+    best_x: Array
+    stalled: Array
+    trials: Array
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -42,6 +67,10 @@ def couple(
 ) -> Float[Array, "m n"]:
     """The nearest matrix with the given marginals, which must have equal sums.
 
+    A target that is large against the marginals makes the problem nearly a linear
+    program, where Newton's method gets lost. So the size of the target grows from a
+    harmless one to its own, and each solution is the start of the next.
+
     Args:
         entropic: whether near means a small Kullback-Leibler divergence from
             `exp(target)`, or else a small Euclidean distance from `target`.
@@ -50,113 +79,162 @@ def couple(
         column: column sums.
 
     Returns:
-        The matrix; NaN if the method did not converge.
+        The matrix, with the right sums to rounding; NaN if the search failed. Where it
+        ended early, at an error of the sums below a tenth of the largest, the rest is
+        filled in, and the matrix is near the nearest only as far as this error goes.
     """
-    # Adding numbers to rows and columns changes nothing but the rounding.
-    finite = jnp.isfinite(target)
-    if entropic:
-        target = target - jnp.max(target, 1, keepdims=True)
-        target = target - jnp.max(target, 0, keepdims=True)
-    else:
-        target = target - jnp.mean(target, 1, keepdims=True)
-        target = target - jnp.mean(target, 0, keepdims=True)
-    rows, scale = row[:, None], jnp.maximum(jnp.max(row), jnp.max(column))
-    eps = float(jnp.finfo(target.dtype).eps)
-    tolerance = 4 * eps * scale
+    dtype = target.dtype
+    eps = float(jnp.finfo(dtype).eps)
+    # In units in which the largest sum is one.
+    scale = jnp.maximum(jnp.max(row), jnp.max(column))
+    unit = jnp.where(scale == 0, 1, scale)
+    rows, columns = (row / unit)[:, None], column / unit
+    base, spread = _centred(entropic, target)
+    # Beyond the upper bound it is a linear program to rounding, and might overflow.
+    final = spread if entropic else spread / unit
+    final = jnp.clip(final, eps**2, eps**-2)
+    tolerance = 4 * eps
 
-    def primal(g):
-        shifted = target + g[None, :]
+    def primal(shifted):
         if not entropic:
             return project_to_simplex(1, shifted, rows)
         return rows * jax.nn.softmax(shifted, 1)
 
-    def gradient(x):
-        return jnp.sum(x, 0) - column
-
     def unfinished(state):
-        *_, error, count, stalled = state
-        return (error > tolerance) & (count < _MOST_STEPS) & (stalled < _MOST_STALLED)
+        ends = (state.best <= tolerance) | (state.stalled >= _MOST_STALLED)
+        return ~(state.is_last & ends) & (state.trials < _MOST_TRIALS)
 
-    def step(state):
-        g, x, best_g, best, count, stalled = state
-        slope = gradient(x)
-        schur, _ = _system(_weights(entropic, x))
-        # Regularised, as the Hessian may be singular far from the solution.
+    def trial(state):
+        g = state.g + state.length * state.direction
+        x = primal(state.base + g[None, :])
+        slope = jnp.sum(x, 0) - columns
         error = jnp.max(jnp.abs(slope))
-        ridge = jnp.minimum(1e-3, error / jnp.where(scale == 0, 1, scale))
-        weights = _weights(entropic, x)
-        diagonal = jnp.sum(weights, 0)
-        # A column without support has no curvature yet: take that of the others.
-        damping = ridge * jnp.maximum(diagonal, jnp.mean(diagonal))
-        damping = damping + eps * jnp.max(diagonal)
+        along = jnp.sum(slope * state.direction)
+        along = jnp.where(jnp.isnan(along), jnp.inf, along)
+        # The objective is convex: as long as it does not rise much at the end of the
+        # step it has fallen along it. No values are compared, whose differences would
+        # be lost to rounding.
+        accepted = (along <= -0.1 * state.descent) | (state.tries >= 30)
+        shorter = jnp.clip(-state.descent / (along - state.descent), 0.1, 0.7)
 
-        def damped(v):
-            return schur(v) + damping * v
+        ends = (error <= _STAGE_ERROR) | (state.stalled >= _MOST_STALLED)
+        grows = accepted & ends & ~state.is_last
+        size = jnp.where(grows, jnp.minimum(_GROWTH * state.size, final), state.size)
+        g = jnp.where(accepted, g, state.g)
+        # Potentials as large as the target cannot hold entries as small as those of
+        # the result, so the matrix takes them up, and what is left of them is small.
+        takes_up = grows | (accepted & (error < 0.1 * state.recentred))
+        moved = state.base + g[None, :]
+        moved = (size / state.size) * (moved - jnp.max(moved, 1, keepdims=True))
 
-        # Only as accurate as Newton's method can make use of.
-        accuracy = jnp.minimum(0.1, jnp.sqrt(error / jnp.where(scale == 0, 1, scale)))
-        direction = -_conjugate_gradient(
-            damped, slope, diagonal + damping, jnp.maximum(accuracy, 1e-3), g.shape[0]
-        )
-        descent = jnp.sum(slope * direction)
+        # After a change of size comes an evaluation, then a step.
+        slope = jnp.where(accepted & ~grows, slope, 0)
+        direction = _newton_direction(_weights(entropic, x), slope)
 
-        def too_far(trial):
-            length, _, along, tries = trial
-            # The objective is convex: as long as it does not rise much at the end of
-            # the step it has fallen along it. No values are compared, whose
-            # differences would be lost to rounding.
-            return (along > -0.1 * descent) & (tries < 30)
-
-        def shorten(trial):
-            length, _, along, tries = trial
-            length = length * jnp.clip(-descent / (along - descent), 0.1, 0.7)
-            return evaluate(length, tries + 1)
-
-        def evaluate(length, tries):
-            x = primal(g + length * direction)
-            along = jnp.sum(gradient(x) * direction)
-            along = jnp.where(jnp.isnan(along), jnp.inf, along)
-            return length, x, along, tries
-
-        first = evaluate(jnp.ones((), g.dtype), jnp.zeros((), jnp.int32))
-        length, x, *_ = lax.while_loop(too_far, shorten, first)
-        g = g + length * direction
-        error = jnp.max(jnp.abs(gradient(x)))
-        better = error < best
-        stalled = jnp.where(error < 0.9 * best, 0, stalled + 1)
-        return (
-            g,
-            x,
-            jnp.where(better, g, best_g),
-            jnp.minimum(error, best),
-            count + 1,
-            stalled,
+        better = accepted & (error < state.best)
+        stalled = jnp.where(error < 0.9 * state.best, 0, state.stalled + 1)
+        stalled = jnp.where(accepted, stalled, state.stalled)
+        return _State(
+            base=jnp.where(takes_up, moved, state.base),
+            size=size,
+            is_last=size >= final,
+            g=jnp.where(takes_up, 0, g),
+            direction=jnp.where(accepted, direction, state.direction),
+            length=jnp.where(accepted, 1, state.length * shorter),
+            descent=jnp.where(accepted, jnp.sum(slope * direction), state.descent),
+            tries=jnp.where(accepted, 0, state.tries + 1),
+            recentred=jnp.where(
+                grows, jnp.inf, jnp.where(takes_up, error, state.recentred)
+            ),
+            best=jnp.where(grows, jnp.inf, jnp.where(better, error, state.best)),
+            best_x=jnp.where(better | grows, x, state.best_x),
+            stalled=jnp.where(grows, 0, stalled),
+            trials=state.trials + 1,
         )
 
-    g = _first_potential(entropic, target, row, column)
-    x = primal(g)
-    error = jnp.max(jnp.abs(gradient(x)))
-    zero = jnp.zeros((), jnp.int32)
-    _, _, g, error, *_ = lax.while_loop(unfinished, step, (g, x, g, error, zero, zero))
-    x = primal(g)
-    size = jnp.max(jnp.abs(jnp.where(finite, target + g[None, :], 0)))
-    noise = eps * (scale * target.shape[0] + size * target.shape[0] ** 0.5)
-    return jnp.where(error <= 64 * noise, x, jnp.nan)
+    size = jnp.minimum(_FIRST_SIZE, final)
+    base = size * base
+    g = _first_potential(entropic, base, rows[:, 0], columns)
+    is_broken = jnp.any(jnp.isnan(base + g[None, :]))
+    zero, count = jnp.zeros((), dtype), jnp.zeros((), jnp.int32)
+    start = _State(
+        base=base,
+        size=size,
+        is_last=size >= final,
+        g=g,
+        direction=jnp.zeros_like(g),
+        length=zero + 1,
+        descent=zero,
+        tries=count,
+        recentred=zero + jnp.inf,
+        best=zero + jnp.inf,
+        best_x=jnp.full_like(base, jnp.nan),
+        stalled=count,
+        trials=jnp.where(is_broken, _MOST_TRIALS, count),
+    )
+    end = lax.while_loop(unfinished, trial, start)
+    x, error = end.best_x, end.best
+    # Zeros of `exp(target)` must stay.
+    may_fill = jnp.all(jnp.isfinite(target)) if entropic else True
+    x = jnp.where(may_fill & (error > 64 * eps), _filled(x, rows, columns), x)
+    failed = error > jnp.where(may_fill, _MOST_FILLED, eps**0.5)
+    return jnp.where(failed, jnp.nan, unit * x)
+
+
+def _filled(x, rows, columns):
+    """The right sums by adding a matrix of rank one.
+
+    J. Altschuler, J. Weed, P. Rigollet, "Near-linear time approximation algorithms for
+    optimal transport via Sinkhorn iteration" (2017), algorithm 2.
+    """
+    for axis, goal in ((1, rows), (0, columns[None, :])):
+        sums = jnp.sum(x, axis, keepdims=True)
+        x = x * jnp.where(sums > goal, goal / jnp.where(sums > 0, sums, 1), 1)
+    row_lack = jnp.maximum(rows - jnp.sum(x, 1, keepdims=True), 0)
+    column_lack = jnp.maximum(columns[None, :] - jnp.sum(x, 0, keepdims=True), 0)
+    lack = jnp.sum(column_lack)
+    return x + row_lack * (column_lack / jnp.where(lack == 0, 1, lack))
+
+
+def _centred(entropic, target):
+    """The matrix without what whole rows and columns share; its size apart."""
+    is_finite = jnp.isfinite(target)
+    size = jnp.max(jnp.where(is_finite, jnp.abs(target), 0))
+    # Twice, as the reciprocal that XLA may multiply with can be subnormal.
+    shrink = jnp.where(size > 1, 0.25, 1).astype(target.dtype)
+    base = (target * shrink) / jnp.where(size == 0, 1, size * shrink)
+    center = jnp.max if entropic else jnp.mean
+    for axis in (1, 0):
+        base = base - center(base, axis, keepdims=True)
+    return base, size
 
 
 def _first_potential(entropic, target, row, column):
-    if entropic:
-        # One step of Sinkhorn's iteration.
-        share = jnp.log(row) - jax.nn.logsumexp(target, 1)
-        return jnp.where(
-            column > 0,
-            jnp.log(jnp.where(column > 0, column, 1))
-            - jax.nn.logsumexp(target + share[:, None], 0),
-            -jnp.inf,
-        )
-    # Exact if no entry of the result is zero.
-    m = target.shape[0]
-    return (column - jnp.sum(target, 0)) / m
+    if not entropic:
+        # Exact if no entry of the result is zero.
+        return (column - jnp.sum(target, 0)) / target.shape[0]
+    # One step of Sinkhorn's iteration.
+    share = jnp.log(row) - jax.nn.logsumexp(target, 1)
+    needed = jnp.log(jnp.where(column > 0, column, 1))
+    potential = needed - jax.nn.logsumexp(target + share[:, None], 0)
+    return jnp.where(column > 0, potential, -jnp.inf)
+
+
+def _newton_direction(weights, slope):
+    eps = float(jnp.finfo(slope.dtype).eps)
+    schur, diagonal = _system(weights)[0], jnp.sum(weights, 0)
+    error = jnp.minimum(1, jnp.max(jnp.abs(slope)))
+    # The Hessian is singular where the mask falls apart into several components.
+    damping = 0.01 * error + eps * jnp.max(diagonal)
+    # Only as accurate as Newton's method can make use of.
+    accuracy = jnp.clip(jnp.sqrt(error), 1e-3, 0.1)
+    return -_conjugate_gradient(
+        lambda v: schur(v) + damping * v,
+        slope,
+        diagonal + damping,
+        accuracy,
+        slope.shape[0],
+    )
 
 
 def _weights(entropic, x):
@@ -173,6 +251,29 @@ def _system(weights):
         return diagonal * v - _dot(inverse * _dot(weights, v), weights)
 
     return schur, inverse
+
+
+def _consistent(weights, v):
+    """The part of `v` that sums to zero over each connected component of columns."""
+    mask = (weights > 0).astype(v.dtype)
+    n = mask.shape[1]
+
+    def spread(state):
+        label, _ = state
+        # The largest label of the columns that share a row.
+        seen = jnp.max(mask * label[None, :], 1, keepdims=True)
+        new = jnp.maximum(label, jnp.max(mask * seen, 0))
+        return new, jnp.any(new != label)
+
+    label = jnp.arange(1, n + 1).astype(v.dtype)
+    label, _ = lax.while_loop(lambda state: state[1], spread, (label, jnp.array(True)))
+    # A component is named by one of its columns.
+    same = (label[:, None] == jnp.arange(1, n + 1)[None, :].astype(v.dtype)).astype(
+        v.dtype
+    )
+    size = jnp.sum(same, 0)
+    mean = _dot(v, same) / jnp.where(size == 0, 1, size)
+    return v - _dot(same, mean)
 
 
 def _conjugate_gradient(apply, b, diagonal, accuracy, most_steps):
@@ -219,7 +320,7 @@ def _couple_jvp(entropic, primals, tangents):
     change = jnp.where(weights > 0, weights * dtarget, 0)
     known = inverse * (drow - jnp.sum(change, 1))
     right = dcolumn - jnp.sum(change, 0) - _dot(known, weights)
-    right = right - jnp.mean(right)
+    right = _consistent(lax.stop_gradient(weights), right)
     diagonal = lax.stop_gradient(jnp.sum(weights, 0))
     accuracy = float(jnp.finfo(x.dtype).eps)
 

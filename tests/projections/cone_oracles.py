@@ -42,8 +42,8 @@ def exponential(v):
 
 
 def power(alpha, v):
-    """Bisection for the logarithm of r / (|z| - r)."""
-    alpha = Long(alpha)
+    """Bisection for the logarithm of r / (|z| - r); one alpha, or one per point."""
+    alpha = np.asarray(alpha, Long)
     x0, y0, z0 = (np.asarray(c, Long) for c in v.T)
     size = np.abs(z0)
 
@@ -76,6 +76,22 @@ def power(alpha, v):
     inside = (x0 >= 0) & (y0 >= 0) & (geometric(x0, y0) >= size)
     result[inside] = v[inside]
     return result
+
+
+def near_power(alpha, seed=0):
+    """One point per alpha: on and near the power cone and its polar, and mixed."""
+    rng = np.random.default_rng(seed)
+    alpha = np.asarray(alpha)
+    count = alpha.size
+    x, y = 10.0 ** rng.uniform(-8, 8, (2, count))
+    # The exponent's rounding is as far from the surface as a float64 can be.
+    on_cone = np.stack([x, y, x**alpha * y ** (1 - alpha)], -1)
+    on_polar = on_cone * np.stack([-alpha, alpha - 1, np.ones(count)], -1)
+    mixed = rng.choice([-1, 0, 1], (count, 3)) * 10.0 ** rng.uniform(-8, 8, (count, 3))
+    off = rng.choice([1, 1 + 1e-15, 1 - 1e-12, 1 + 1e-6], (count, 3))
+    kind = rng.integers(3, size=(count, 1))
+    points = np.where(kind == 0, on_cone, np.where(kind == 1, on_polar, mixed))
+    return points * np.where(kind == 2, 1, off)
 
 
 def triples(count, seed=0):

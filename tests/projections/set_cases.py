@@ -78,6 +78,14 @@ CASES = [
 ]
 
 
+# These repeat others.
+for case in CASES:
+    case.slow = case.name in (
+        "box_scalar",
+        "box_one_sided",
+        "affine_rank_deficient",
+        "l2_ball_center",
+    )
 CASES += VECTOR_CASES
 
 
@@ -93,5 +101,17 @@ def _parameters(mark_slow):
 
 
 every_case = pytest.mark.parametrize("case", _parameters(mark_slow=True))
+# For tests that compile most.
+few_cases = pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(
+            case,
+            id=case.name,
+            marks=[] if case.name in ("box", "simplex") else [pytest.mark.slow],
+        )
+        for case in CASES
+    ],
+)
 # For tests that cost little.
 every_case_quickly = pytest.mark.parametrize("case", _parameters(mark_slow=False))

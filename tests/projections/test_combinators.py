@@ -45,7 +45,7 @@ def test_images_and_preimage():
     v = cp.Variable(3)
     image = rows @ v
     cp.Problem(cp.Minimize(cp.sum_squares(v - x)), [image >= 0, image <= 1]).solve()
-    np.testing.assert_allclose(y, v.value, atol=1e-4)
+    np.testing.assert_allclose(y, np.asarray(v.value), atol=1e-4)
     with pytest.raises(ValueError, match="multiple of the identity"):
         proj.LinearPreimage(simplex, np.array([[1.0, 2.0], [0.0, 1.0]]))
     with pytest.raises(ValueError, match="`factor` must be finite and not zero"):
@@ -53,7 +53,7 @@ def test_images_and_preimage():
 
 
 @pytest.mark.one_precision
-def test_intersection_is_the_nearest_point_and_differentiable():
+def test_intersection_is_the_nearest_point():
     a = np.array([1.0, -2.0, 0.5])
     with jax.enable_x64(True):
 
@@ -68,5 +68,19 @@ def test_intersection_is_the_nearest_point_and_differentiable():
         cp.Problem(
             cp.Minimize(cp.sum_squares(v - x)), [a @ v <= -0.5, cp.norm(v) <= 1.2]
         ).solve(solver=cp.CLARABEL)
-        np.testing.assert_allclose(got, v.value, atol=1e-5)
+        np.testing.assert_allclose(got, np.asarray(v.value), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.one_precision
+def test_intersection_has_every_derivative():
+    with jax.enable_x64(True):
+        a = jnp.array([1.0, -2.0, 0.5])
+
+        def run(x, b, radius):
+            return proj.Intersection(proj.Halfspace(a, b), proj.L2Ball(radius)).project(
+                x
+            )
+
+        x, b, radius = jnp.array([2.0, -1.0, 1.0]), jnp.array(-0.5), jnp.array(1.2)
         check_derivatives(run, x, b, radius)

@@ -219,6 +219,7 @@ def test_total_variation_of_long_sequences(getkey):
         )
 
 
+@pytest.mark.slow
 def test_piecewise_constant_image_is_found_exactly():
     """Two halves: by symmetry each moves by step * edge length / area."""
     x = jnp.concatenate([jnp.zeros((6, 5)), jnp.full((6, 5), 3.0)], axis=1)
@@ -229,6 +230,7 @@ def test_piecewise_constant_image_is_found_exactly():
     np.testing.assert_allclose(gradient, 6 / 30, rtol=1e-5)
 
 
+@pytest.mark.one_precision
 def test_nuclear_norm_has_derivatives_at_repeated_and_zero_singular_values():
     f = proj.Nuclear(0.5)
     for x in (jnp.eye(3)[:, :2] * 2, jnp.zeros((3, 2)), jnp.ones((2, 3))):
@@ -273,11 +275,11 @@ def test_moreau_identity_and_envelope(case):
 @pytest.mark.one_precision
 @pytest.mark.slow
 def test_calculus_against_minimisation():
-    f = proj.KL(0.7)
     value = lambda x: float(np.sum(x * np.log(x / 0.7) - x + 0.7))
     a, w, c = np.array([0.5, -0.2, 0.3]), 0.4, 2.5
     q = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0] * 1.5
     with jax.enable_x64(True):
+        f = proj.KL(0.7)
         cases: list[Any] = [
             (proj.translate(f, a), lambda x: value(x - a), a),
             (proj.scale(f, c), lambda x: c * value(x), 0),
@@ -308,6 +310,74 @@ def test_calculus_against_minimisation():
         np.testing.assert_allclose(slope, np.abs(v - 0.5).sum(), rtol=1e-10)
         hessian = jax.hessian(proj.moreau_envelope(proj.SquaredL2(2.0), 0.5))(v)
         np.testing.assert_allclose(hessian, np.eye(3), atol=1e-12)
+
+
+CONJUGATES = {
+    "l1": lambda: proj.L1(0.7),
+    "weighted_l1": lambda: proj.WeightedL1(jnp.array([0.5, 1.0, 0.2, 1.4])),
+    "l2": lambda: proj.L2(0.8),
+    "squared_l2": lambda: proj.SquaredL2(0.6),
+    "elastic_net": lambda: proj.ElasticNet(0.5, 0.8),
+    "huber": lambda: proj.Huber(0.6, 0.9),
+    "linear": lambda: proj.Linear(jnp.array([[0.5, 1.0, 0.2, 1.4]])),
+    "box": lambda: proj.Box(-0.2, 1.5),
+    "nonnegative": proj.NonNegative,
+    "simplex": lambda: proj.Simplex(1.5),
+    "l1_ball": lambda: proj.L1Ball(1.2),
+    "l2_ball": lambda: proj.L2Ball(0.8),
+    "linf_ball": lambda: proj.LinfBall(0.9),
+}
+
+
+def test_values_of_conjugates_meet_the_inequality_of_fenchel_and_young():
+    """f(p) + f*(x - p) = <p, x - p> at p = prox_f(x), and >= elsewhere."""
+    functions = [make() for make in CONJUGATES.values()]
+    functions = [proj.Indicator(f) if hasattr(f, "project") else f for f in functions]
+
+    @jax.jit
+    def gaps(x, far):
+        out = []
+        for f in functions:
+            p = f.prox(x)
+            u = x - p
+            value = proj.conjugate(f)
+            out.append((f(p) + value(u) - jnp.vdot(p, u), value(u + far)))
+        return out
+
+    x = jnp.asarray(POINT).astype(float)
+    eps = float(jnp.finfo(x.dtype).eps)
+    found = dict(zip(CONJUGATES, gaps(x, jnp.full_like(x, 9.0)), strict=True))
+    for name, (gap, _) in found.items():
+        assert abs(float(gap)) <= 300 * eps, name
+    infinite = {"l1", "weighted_l1", "l2", "huber", "linear", "nonnegative"}
+    assert {name for name, (_, far) in found.items() if jnp.isinf(far)} == infinite
+    with pytest.raises(NotImplementedError, match="conjugate of TV1D is not known"):
+        proj.conjugate(proj.TV1D())(x)
+
+
+QUICK = ["l2", "elastic_net", "group_lasso", "huber", "hinge", "logistic", "kl"]
+QUICK += ["log_barrier", "max", "sum_of_largest", "least_squares", "nuclear", "tv1d"]
+
+
+def test_no_neighbour_of_a_prox_is_better():
+    """A part of the slow tests: the definition itself, on random neighbours."""
+    cases = [case for case in CASES if case.name in QUICK]
+    dtype = jnp.zeros(()).dtype
+    functions = [
+        case.build(*[jnp.asarray(p).astype(dtype) for p in case.parameters.values()])
+        for case in cases
+    ]
+    proxes = jax.jit(lambda x: [f.prox(x, 0.7) for f in functions])
+    moves = np.random.default_rng(0).normal(size=(20, *POINT.shape))
+    # Small enough to stay in every domain, large enough to be seen over rounding.
+    exact = dtype == jnp.float64
+    size, slack = (1e-4, 1e-12) if exact else (1e-2, 1e-5)
+    for case, z in zip(cases, proxes(jnp.asarray(POINT).astype(dtype)), strict=True):
+        z = np.asarray(z, np.float64)
+        cost = lambda z, case=case: 0.7 * case.value(z) + ((z - POINT) ** 2).sum() / 2
+        with np.errstate(invalid="ignore", divide="ignore"):
+            others = [cost(z + size * move) for move in moves]
+        assert cost(z) <= np.nanmin(others) + slack, case.name
 
 
 def test_separable_over_a_tree_and_jit_of_the_function_itself():

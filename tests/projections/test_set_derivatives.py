@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from derivatives import check_derivatives
-from set_cases import INNER, every_case
+from set_cases import INNER, every_case, few_cases
 
 from fixproj import projections as proj
 
@@ -15,7 +15,7 @@ def _norm(x):
     return float(np.linalg.norm(np.asarray(x, float)))
 
 
-@every_case
+@few_cases
 @pytest.mark.one_precision
 def test_derivatives_are_those_of_finite_differences(case):
     names = list(case.parameters)

@@ -82,6 +82,33 @@ def test_random_small_couplings_converge():
     assert y.min() >= 0
 
 
+@pytest.mark.parametrize("size", [1.0, 10.0])
+def test_large_coupling_is_the_nearest(size):
+    """Targets thousands of times the sums are nearly linear programs."""
+    n = 200
+    sums = jnp.full(n, 1 / n)
+    x = size * np.random.default_rng(0).normal(size=(n, n))
+    polytope = proj.TransportPolytope(sums, sums)
+    y = np.asarray(project(polytope, jnp.asarray(x)), float)
+    np.testing.assert_allclose(y.sum(0), sums, rtol=1e-5)
+    np.testing.assert_allclose(y.sum(1), sums, rtol=1e-5)
+    assert y.min() >= 0
+    # The nearest point is the one of largest product with x - y, which no corner, a
+    # permutation, surpasses.
+    best = linear_sum_assignment(y - x)
+    eps = float(jnp.finfo(sums.dtype).eps)
+    assert ((x - y)[best].sum() / n - ((x - y) * y).sum()) <= 30 * eps * size
+
+
+def test_coupling_that_does_not_exist_is_an_error():
+    polytope = proj.KLTransportPolytope(jnp.ones(2), jnp.ones(2))
+    x = jnp.array([[0.0, 1.0], [0.0, 1.0]])
+    with pytest.raises(Exception, match="no matrix with the sums"):
+        project(polytope, x)
+    with pytest.raises(ValueError, match="`x` must not have negative entries"):
+        polytope.project(-x)
+
+
 @pytest.mark.parametrize("n", [1, 2, 37])
 def test_isotonic_regression_by_its_minimax_formula(n):
     rng = np.random.default_rng(n)

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import optax
 from jaxtyping import Array, PyTree
 
+from fixproj.nn._adapt import step_of
 from fixproj.nn._graph import batched, split
 from fixproj.nn._trainers._loss import AbstractLoss, loss_named
 from fixproj.nn._trainers._optimiser import check_optimiser, descend
@@ -49,11 +51,22 @@ class Gradient(AbstractTrainer):
         """One gradient step; see `AbstractTrainer.update`."""
         leaves, _, rebuild = split(model)
         call = batched(model, x)
+        stateful = step_of(model) is not None
 
         def objective(leaves):
-            outputs = call(rebuild(leaves), x)
-            return self.objective.mean(outputs, y), outputs
+            new, after = rebuild(leaves), None
+            if stateful:
+                outputs, after = new[0].step(new[1], x)
+            else:
+                outputs = call(new, x)
+            return self.objective.mean(outputs, y), (
+                outputs,
+                eqx.filter(after, eqx.is_array),
+            )
 
-        grads, outputs = jax.grad(objective, has_aux=True)(leaves)
+        grads, (outputs, after) = jax.grad(objective, has_aux=True)(leaves)
         leaves, state = descend(self.optimiser, grads, state, leaves)
-        return rebuild(leaves), state, self.objective.metrics(outputs, y)
+        model = rebuild(leaves)
+        if stateful:
+            model = (eqx.combine(after, model[0]), model[1])
+        return model, state, self.objective.metrics(outputs, y)

@@ -37,6 +37,7 @@ from fixproj.projections._function import (
     as_weight,
     total,
 )
+from fixproj.projections._prox._conjugates import conjugate_value
 from fixproj.projections._prox._indicator import Indicator
 
 
@@ -90,10 +91,7 @@ class _Conjugate(AbstractFunction):
     f: Any
 
     def __call__(self, x: PyTree) -> Float[Array, ""]:
-        raise NotImplementedError(
-            f"The value of the conjugate of {type(self.f).__name__} is not computed, "
-            "only its proximal operator."
-        )
+        return conjugate_value(self.f, _points(x))
 
     def prox(self, x: PyTree, step: Any = 1.0) -> PyTree:
         x = _points(x)
@@ -105,7 +103,10 @@ class _Conjugate(AbstractFunction):
 def conjugate(f: Any) -> Any:
     """Returns the convex conjugate `f*(y) = sup_x <x, y> - f(x)`.
 
-    Its proximal operator is that of Moreau's identity. Its value is not computed.
+    Its proximal operator is that of Moreau's identity. Its value is known for `L1`,
+    `WeightedL1`, `L2`, `SquaredL2`, `ElasticNet`, `Huber`, `Zero` and `Linear`, and for
+    the sets `Box`, `NonNegative`, `Simplex`, `L1Ball`, `L2Ball` and `LinfBall`; asking
+    for any other is a NotImplementedError. Constraints hold up to rounding.
 
     Args:
         f: a convex function, or a set (the conjugate is then its support function).

@@ -44,7 +44,7 @@ class Logistic(AbstractFunction):
         >>> from fixproj.projections import Logistic
         >>> z = Logistic(1).prox(jnp.array(0.0), 2.0)
         >>> print(f"{z:.4f} {2 / (1 + jnp.exp(z)):.4f}")
-        0.7388 0.6465
+        0.6748 0.6748
     """
 
     labels: Float[Array, "..."]

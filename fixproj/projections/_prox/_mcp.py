@@ -39,7 +39,7 @@ class MCP(AbstractFunction):
     Examples:
         >>> import jax.numpy as jnp
         >>> from fixproj.projections import MCP
-        >>> print(MCP(1.0, 3.0).prox(jnp.array([0.5, 2.0, 9.0])))
+        >>> print(MCP(1.0, 3.0).prox(jnp.array([0.5, 2.0, 9.0])).round(4))
         [0.  1.5 9. ]
     """
 

@@ -82,7 +82,10 @@ class TV1D(AbstractFunction):
             strength = as_step(step, x.dtype) * weight
             rows = x.reshape(-1, x.shape[-1])
             strengths = jnp.broadcast_to(strength, (*x.shape[:-1], 1)).reshape(-1)
-            x = jax.vmap(_denoise)(rows, strengths).reshape(x.shape)
+            if rows.shape[0] == 1:
+                x = _denoise(rows[0], strengths[0]).reshape(x.shape)
+            else:
+                x = jax.vmap(_denoise)(rows, strengths).reshape(x.shape)
         return jnp.moveaxis(x, -1, self.axis).astype(dtype)
 
     def _prepare(self, x):
@@ -111,64 +114,87 @@ def _denoise(x, strength):
 
 
 def _solve(x, c):
+    """Forward in one flat loop, one knot passed or one entry done at a time.
+
+    Every pass writes first and then reads what the next one needs: loops within the
+    loop, or reading first, would have XLA copy all knots at every entry.
+    """
     n = x.shape[0]
     put, get = lax.dynamic_update_index_in_dim, lax.dynamic_index_in_dim
     at = lambda array, i: get(array, i, 0, keepdims=False)
-
-    def walk(knots, first, left, right, target, sign):
-        """Walks from one end to the piece a z + b on which m reaches the target."""
-        place, slope, rise = knots
-
-        def before(state):
-            i, a, b = state
-            open_ = (i <= right) if sign > 0 else (i >= left)
-            short = (a * at(place, i) + b - target) * sign <= 0
-            return open_ & short
-
-        def advance(state):
-            i, a, b = state
-            return i + sign, a + sign * at(slope, i), b + sign * at(rise, i)
-
-        i, a, b = lax.while_loop(before, advance, (left if sign > 0 else right, *first))
-        return i, a, b
-
-    def body(k, state):
-        knots, left, right, lows, highs = state
-        # Beyond all knots clip(m) is -c or c, to which z - x_k is added.
-        here = at(x, k)
-        one = jnp.ones((), x.dtype)
-        i, a, b = walk(knots, (one, -here - c), left, right, -c, 1)
-        j, d, e = walk(knots, (one, -here + c), i, right, c, -1)
-        low, high = (-c - b) / a, (c - e) / d
-        left, right = i - 1, j + 1
-        place, slope, rise = knots
-        place = put(put(place, low, left, 0), high, right, 0)
-        # Crossing `low` upward turns the constant -c into a z + b, `high` back into c.
-        slope = put(put(slope, a, left, 0), -d, right, 0)
-        rise = put(put(rise, b + c, left, 0), c - e, right, 0)
-        lows, highs = put(lows, low, k, 0), put(highs, high, k, 0)
-        return (place, slope, rise), left, right, lows, highs
-
-    knots = (jnp.zeros(2 * n + 2, x.dtype),) * 3
-    place, slope, rise = knots
     one = jnp.ones((), x.dtype)
+    # The last row of each array takes what is not to be kept.
+    unused, beyond = 2 * n + 2, n
+
+    def body(_, state):
+        knots, bounds, left, right, k, here, walk, knot, low = state
+        from_left, i, a, b, end = walk
+        target = jnp.where(from_left, -c, c)
+        value = a * knot[0] + b - target
+        rising = (i <= right) & (value <= 0)
+        passing = jnp.where(from_left, rising, (i >= end) & (value >= 0))
+        turning = ~passing & from_left
+        done = ~passing & ~from_left & (k < n - 1)
+
+        # Clipping: `low` and `high` become the outermost knots.
+        first, last = end - 1, i + 1
+        low_at, slope, rise = low
+        high = (c - b) / a
+        # Crossing `low` upward turns the constant -c into a z + b, `high` back into c.
+        lower = jnp.stack([low_at, slope, rise + c])
+        upper = jnp.stack([high, -a, c - b])
+        knots = put(knots, lower, jnp.where(done, first, unused), 0)
+        knots = put(knots, upper, jnp.where(done, last, unused), 0)
+        pair = jnp.stack([low_at, high])
+        bounds = put(bounds, pair, jnp.where(done, k, beyond), 0)
+
+        low = jax.tree.map(
+            lambda new, old: jnp.where(turning, new, old), ((-c - b) / a, a, b), low
+        )
+        left, right = jnp.where(done, first, left), jnp.where(done, last, right)
+        k = jnp.where(done, k + 1, k)
+        upcoming = at(x, jnp.minimum(k, n - 1))
+        # Towards the right a knot is entered, towards the left it is taken back.
+        sign = jnp.where(from_left, one, -one)
+        # Beyond all knots clip(m) is -c or c, to which z - x_k is added.
+        restart = jnp.where(turning, c - here, -c - upcoming)
+        a = jnp.where(passing, a + sign * knot[1], one)
+        b = jnp.where(passing, b + sign * knot[2], restart)
+        end = jnp.where(turning, i, end)
+        step = jnp.where(from_left, 1, -1)
+        i = jnp.where(passing, i + step, jnp.where(turning, right, left))
+        from_left = passing == from_left
+        walk = from_left, i, a, b, end
+        return knots, bounds, left, right, k, upcoming, walk, at(knots, i), low
+
     low, high = x[0] - c, x[0] + c
-    place = put(put(place, low, n, 0), high, n + 1, 0)
-    slope = put(put(slope, one, n, 0), -one, n + 1, 0)
-    rise = put(put(rise, c - x[0], n, 0), c + x[0], n + 1, 0)
-    lows = put(jnp.zeros_like(x), low, 0, 0)
-    highs = put(jnp.zeros_like(x), high, 0, 0)
-    left = jnp.asarray(n, jnp.int32)
-    state = ((place, slope, rise), left, left + 1, lows, highs)
-    state = lax.fori_loop(1, n - 1, body, state)
-    knots, left, right, lows, highs = state
-    _, a, b = walk(knots, (one, -x[-1] - c), left, right, jnp.zeros_like(c), 1)
+    lower, upper = jnp.stack([low, one, c - x[0]]), jnp.stack([high, -one, c + x[0]])
+    knots = jnp.zeros((2 * n + 3, 3), x.dtype)
+    knots = put(put(knots, lower, n, 0), upper, n + 1, 0)
+    bounds = put(jnp.zeros((n + 1, 2), x.dtype), jnp.stack([low, high]), 0, 0)
+    left, k = jnp.asarray(n, jnp.int32), jnp.ones((), jnp.int32)
+    walk = jnp.ones((), bool), left, one, -x[1] - c, left
+    last = jnp.zeros_like(c), one, jnp.zeros_like(c)
+    state = knots, bounds, left, left + 1, k, x[1], walk, lower, last
+    # Every entry makes two knots and ends two walks; every knot is passed once.
+    state = lax.fori_loop(0, 4 * n, body, state)
+    knots, bounds, left, right, *_ = state
+
+    def before(state):
+        i, a, b = state
+        return (i <= right) & (a * at(knots, i)[0] + b <= 0)
+
+    def advance(state):
+        i, a, b = state
+        knot = at(knots, i)
+        return i + 1, a + knot[1], b + knot[2]
+
+    _, a, b = lax.while_loop(before, advance, (left, one, -x[-1] - c))
     last = -b / a
 
     def back(z, bounds):
-        low, high = bounds
-        z = jnp.clip(z, low, high)
+        z = jnp.clip(z, bounds[0], bounds[1])
         return z, z
 
-    _, z = lax.scan(back, last, (lows[:-1], highs[:-1]), reverse=True)
+    _, z = lax.scan(back, last, bounds[: n - 1], reverse=True)
     return jnp.concatenate([z, last[None]])

@@ -1,0 +1,52 @@
+"""The nearest point of an intersection: Dykstra's algorithm, accelerated."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jaxtyping import PyTree
+
+from ._iteration import Anderson
+from ._method import Dykstra
+from ._problem import Feasibility
+from ._solution import Solution
+from ._solve import solve
+
+
+def nearest_point(
+    sets: Sequence[Any], x: PyTree, iteration: Any = None, **options: Any
+) -> Solution:
+    """The point of the intersection of convex sets that is nearest to `x`.
+
+    Dykstra's algorithm is a gradient method for the dual problem; written as a fixed
+    point ([`fixproj.Dykstra`][]) it takes any iteration, and the limit is exact.
+
+    Args:
+        sets: closed convex sets, as for [`fixproj.Feasibility`][].
+        x: the point, a pytree of real or complex arrays that every set can project.
+        iteration: how the dual is solved; None is
+            `fixproj.Anderson(memory=8, safeguard=2.0)`.
+        **options: passed on to [`fixproj.solve`][]: `rtol`, `atol`, `max_steps`,
+            `adjoint`, `throw`, `state` and so on.
+
+    Returns:
+        A [`fixproj.Solution`][], whose `value` is the nearest point. Its derivative
+        with respect to `x` and to the sets is that of the projection onto the
+        intersection.
+
+    Raises:
+        equinox.EquinoxRuntimeError: (a `RuntimeError`) if the solve fails, with
+            `infeasible_suspected` where the sets have no common point.
+        ValueError: as for [`fixproj.Feasibility`][] and [`fixproj.solve`][].
+        TypeError: likewise.
+
+    Examples:
+        >>> import fixproj as fp, jax.numpy as jnp
+        >>> from fixproj import projections as proj
+        >>> sets = [proj.L2Ball(1.0), proj.Halfspace(jnp.array([1.0, 0.0]), 0.6)]
+        >>> print(fp.nearest_point(sets, jnp.array([2.0, 1.0])).value.round(3))
+        [0.6 0.8]
+    """
+    if iteration is None:
+        # Strict: on the plateaus of a dual a wild step is not taken back otherwise.
+        iteration = Anderson(memory=8, safeguard=2.0)
+    return solve(Feasibility(sets, x), Dykstra(), iteration, **options)

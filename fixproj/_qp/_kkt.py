@@ -1,0 +1,102 @@
+r"""The equations of an active set, and their solution by a shifted factorisation.
+
+With a = 1 for the active rows and 0 for the others,
+
+    [P    A'a     ] [x]   [r]
+    [aA   -(1 - a)] [y] = [s]
+
+is symmetric. Inactive rows give y = -s; the others are solved through
+
+    H = P + delta I + A'aA / delta,       delta = the root of what the dtype resolves,
+
+which is the system with +delta and -delta on its diagonal, repeated on what is left
+over. The repetition is the proximal method of multipliers: it needs no full rank, and
+of many solutions finds the one nearest to where it started. Stellato et al. (2020),
+section 4; Rockafellar (1976), Augmented Lagrangians and applications of the proximal
+point algorithm in convex programming.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from ._canonical import Program
+
+
+_REPEATS = 30
+
+
+class Factored(eqx.Module):
+    """The factorised system of an active set."""
+
+    program: Program
+    active: Bool[Array, " m"]
+    factor: Float[Array, "n n"]
+    shift: Float[Array, ""]
+
+
+def factorise(program: Program, active: Bool[Array, " m"]) -> Factored:
+    """The Cholesky factor of `H`."""
+    epsilon = float(jnp.finfo(program.q.dtype).eps)
+    shift = jnp.asarray(epsilon**0.5, program.q.dtype)
+    weights = jnp.where(active, 1 / shift, 0)
+    factor = jax.lax.linalg.cholesky(program.condensed(weights, shift))
+    return Factored(program, active, factor, shift)
+
+
+def backsolve(factor: Float[Array, "n n"], b: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Solves `L L' x = b`."""
+    solve = jax.lax.linalg.triangular_solve
+    half = solve(factor, b[:, None], left_side=True, lower=True)
+    return solve(factor, half, left_side=True, lower=True, transpose_a=True)[:, 0]
+
+
+def multiply(
+    program: Program, active: Bool[Array, " m"], x: Array, y: Array
+) -> tuple[Array, Array]:
+    """The system times `(x, y)`."""
+    zero = jnp.zeros_like(y)
+    top = program.P @ x + program.transposed(jnp.where(active, y, zero))
+    return top, jnp.where(active, program.rows(x), -y)
+
+
+def solve(
+    system: Factored, r: Array, s: Array, start: tuple[Array, Array] | None = None
+) -> tuple[Array, Array]:
+    """`(x, y)`, as accurate as repetition can make it."""
+    program, active, shift = system.program, system.active, system.shift
+    zero = jnp.zeros_like(s)
+    size = lambda u, v: jnp.maximum(
+        jnp.max(jnp.abs(u), initial=0), jnp.max(jnp.abs(v), initial=0)
+    )
+
+    def left_over(x, y):
+        top, bottom = multiply(program, active, x, y)
+        return r - top, s - bottom
+
+    def keep_on(carry):
+        _, _, error, last, count = carry
+        # Repetition pays as long as it wins half of what is left.
+        return (count < _REPEATS) & (error < 0.5 * last) & (error > 0)
+
+    def body(carry):
+        (x, y), rest, error, _, count = carry
+        top, bottom = rest
+        pushed = jnp.where(active, bottom / shift, zero)
+        dx = backsolve(system.factor, top + program.transposed(pushed))
+        dy = jnp.where(active, (program.rows(dx) - bottom) / shift, -bottom)
+        moved = x + dx, y + dy
+        left = left_over(*moved)
+        new = size(*left)
+        new = jnp.where(jnp.isfinite(new), new, jnp.inf)
+        pick = lambda a, b: jnp.where(new < error, a, b)
+        moved = jax.tree.map(pick, moved, (x, y))
+        left = jax.tree.map(pick, left, rest)
+        return moved, left, jnp.minimum(new, error), error, count + 1
+
+    x, y = (jnp.zeros_like(r), zero) if start is None else start
+    rest = left_over(x, y)
+    inf = jnp.full((), jnp.inf, r.dtype)
+    carry = (x, y), rest, size(*rest), inf, jnp.zeros((), jnp.int32)
+    return jax.lax.while_loop(keep_on, body, carry)[0]

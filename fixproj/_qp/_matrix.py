@@ -1,0 +1,71 @@
+"""Matrices as users have them: arrays, sparse arrays, and linear operators."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import lineax as lx
+from jax.experimental import sparse as jsparse
+from jaxtyping import Array, Float
+
+from .._check import is_traced
+
+
+def as_matrix(owner: str, name: str, value: Any) -> Any:
+    """An operator or sparse array as it is, anything else as a matrix of floats."""
+    if isinstance(value, lx.AbstractLinearOperator | jsparse.BCOO):
+        return value
+    if isinstance(value, jsparse.JAXSparse):
+        raise TypeError(
+            f"{owner}: `{name}` must be a matrix, a lineax operator or a BCOO array, "
+            f"got {type(value).__name__}; convert it with `BCOO.fromdense` or "
+            "`.to_bcoo()`."
+        )
+    if hasattr(value, "toarray"):  # scipy.sparse
+        value = value.toarray()
+    return as_floats(owner, name, value, 2)
+
+
+def as_floats(owner: str, name: str, value: Any, ndim: int) -> Array:
+    """An array of floats with `ndim` dimensions, or an error that names it."""
+    try:
+        array = None if isinstance(value, str) else jnp.asarray(value)
+        array = jnp.zeros((), bool) if array is None else array
+        real = jnp.issubdtype(array.dtype, jnp.floating)
+        real = real or jnp.issubdtype(array.dtype, jnp.integer)
+    except (TypeError, ValueError):
+        array, real = None, False
+    if array is None or not real:
+        raise TypeError(f"{owner}: `{name}` must be a real array, got {value!r}.")
+    if array.ndim != ndim:
+        kind = {1: "a vector", 2: "a matrix"}[ndim]
+        raise ValueError(
+            f"{owner}: `{name}` must be {kind}, got an array of shape {array.shape}."
+        )
+    if jnp.issubdtype(array.dtype, jnp.integer):
+        return array.astype(float)
+    return array.astype(array.dtype)
+
+
+def shape_of(matrix: Any) -> tuple[int, int]:
+    """Rows and columns."""
+    if isinstance(matrix, lx.AbstractLinearOperator):
+        return matrix.out_size(), matrix.in_size()
+    return matrix.shape
+
+
+def dense(matrix: Any, dtype: Any) -> Float[Array, "m n"]:
+    """The matrix as an array."""
+    if isinstance(matrix, lx.AbstractLinearOperator):
+        matrix = matrix.as_matrix()
+    elif isinstance(matrix, jsparse.BCOO):
+        matrix = matrix.todense()
+    return matrix.astype(dtype)
+
+
+def arrays_of(matrix: Any) -> tuple[Any, ...]:
+    """The arrays whose entries make up the matrix, as far as they are known."""
+    if isinstance(matrix, lx.AbstractLinearOperator):
+        return ()
+    if isinstance(matrix, jsparse.BCOO):
+        return () if is_traced(matrix.data) else (matrix.data,)
+    return () if is_traced(matrix) else (matrix,)

@@ -1,0 +1,174 @@
+"""How the estimators' network is fitted: units from pairs, ridge readout, sweeps.
+
+On few rows the strength of the ridge, the slope of the units and the share of the
+hidden layer are the simplest whose leave-one-out error is within one standard error of
+the least; on many rows the strength is chosen by generalised cross-validation from
+streamed statistics, and sweeps improve the hidden layers.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+
+from fixproj.nn._zorb._activations import ACTIVATIONS
+from fixproj.nn._zorb._expansion import Expansion
+from fixproj.nn._zorb._features import pair_units
+from fixproj.nn._zorb._moments import Moments
+from fixproj.nn._zorb._ridge import LeaveOneOut, choose_ridge, solve_ridge
+from fixproj.nn._zorb._sweep import sweep
+
+
+FEW_ROWS = 2048
+_SWEEP_ROWS = 12288
+_PAIR_ROWS = 4096
+_SLOPES = (1.0, 0.3, 0.1)
+_GAINS = (1.0, 0.1)
+_LEAST_SPREAD = 0.1
+_SWEEP_WORK = 6e10
+
+
+@dataclasses.dataclass
+class Fitted:
+    """A trained network.
+
+    Attributes:
+        expansion: the hidden layers.
+        readout: `(mean of features, weights, mean of targets)`.
+        strength: of the ridge.
+        dtype: that it computes in.
+        held_out: leave-one-out outputs of the rows it was fitted to, or None.
+    """
+
+    expansion: Expansion
+    readout: tuple[np.ndarray, np.ndarray, np.ndarray]
+    strength: float
+    dtype: np.dtype
+    held_out: np.ndarray | None = None
+    moments: Moments | None = None
+
+    def predict(self, x) -> np.ndarray:
+        """Outputs of rows."""
+        mean, weights, offset = self.readout
+        features = self.expansion(x, self.dtype)
+        # Row by row the same sum, whatever rows come along.
+        return (features - mean.astype(self.dtype)) @ weights.astype(
+            self.dtype
+        ) + offset.astype(self.dtype)
+
+
+def spreads(x, weights):
+    """Mean of each input, and its standard deviation or a tenth of its range."""
+    count = float(np.sum(weights))
+    total, low, high = 0.0, np.inf, -np.inf
+    for rows in _slices(len(x)):
+        block = np.asarray(x[rows], np.float64)
+        total = total + weights[rows] @ block
+        low = np.minimum(low, block.min(0))
+        high = np.maximum(high, block.max(0))
+    mean, square = np.asarray(total) / count, 0.0
+    for rows in _slices(len(x)):
+        square = square + weights[rows] @ (np.asarray(x[rows], float) - mean) ** 2
+    deviation = np.sqrt(np.asarray(square) / count)
+    spread = np.maximum(deviation, _LEAST_SPREAD * (np.asarray(high) - low))
+    return mean, np.where(spread > 1e-12 * np.abs(mean), spread, 1.0)
+
+
+def start(x, groups, weights, sizes, activation, rng) -> Expansion:
+    """Hidden layers of units from pairs, drawn from a sample of the rows."""
+    shift, spread = spreads(x, weights)
+    some = slice(None)
+    if len(x) > _PAIR_ROWS:
+        some = np.sort(rng.choice(len(x), _PAIR_ROWS, replace=False))
+    sample = np.asarray(x[some], np.float64)
+    groups, weights = groups[some], weights[some]
+    h = (sample - shift) / spread
+    expansion = Expansion(shift, spread, (), activation)
+    for units in sizes:
+        layer = pair_units(h, groups, weights, units, rng)
+        expansion = expansion.replace(layers=(*expansion.layers, layer))
+        z = jnp.asarray(h @ layer[0] + layer[1])
+        h = np.asarray(ACTIVATIONS[activation].function(z), np.float64)
+    return expansion
+
+
+def train_few(x, y, weights, expansion, strength, sweeps, dtype) -> Fitted:
+    """Chooses among slopes, gains and strengths by leave-one-out error."""
+    homogeneous = ACTIVATIONS[expansion.activation].homogeneous
+    slopes = (1.0,) if homogeneous or not expansion.layers else _SLOPES
+    gains = _GAINS if expansion.layers else (1.0,)
+    tried, errors = [], []
+    for slope in slopes:
+        layers = tuple((slope * w, slope * b) for w, b in expansion.layers)
+        for gain in gains:
+            moved = expansion.replace(layers=layers, gain=gain)
+            held = LeaveOneOut(np.asarray(moved(x, dtype), float), y, weights)
+            for k in held.strengths() if strength is None else [strength]:
+                residuals = held.residuals(k)
+                if residuals is not None:
+                    tried.append((held.freedom(k), moved, held, k, residuals))
+                    errors.append(np.sum(residuals**2, axis=1))
+    if not tried:
+        k = float(held.strengths()[-1]) if strength is None else strength
+        mean, offset = held.mean, held.offset
+        return Fitted(moved, (mean, held.solve(k), offset), k, dtype)
+    scores = np.array(errors)
+    best = int(np.argmin(scores @ weights))
+    count = weights.sum()
+    gaps = scores - scores[best]
+    means = gaps @ weights / count
+    deviation = np.sqrt(np.maximum((gaps**2) @ weights / count - means**2, 0))
+    allowed = means <= deviation / np.sqrt(len(x)) + 1e-12 * scores[best].mean()
+    simplest = min(np.flatnonzero(allowed), key=lambda i: tried[i][0])
+    _, moved, held, k, residuals = tried[simplest]
+    fitted = Fitted(
+        moved, (held.mean, held.solve(k), held.offset), k, dtype, y - residuals
+    )
+    if sweeps == 0:
+        return fitted
+    return train_many(x, y, weights, moved, strength, sweeps, dtype, None)
+
+
+def train_many(x, y, weights, expansion, strength, sweeps, dtype, rng) -> Fitted:
+    """Sweeps over rows of a sample, then a readout from all rows; keeps the best."""
+    if sweeps is None:
+        # As many as take a time that users do not mind, but some.
+        work = min(len(x), _SWEEP_ROWS) * sum(expansion.sizes) ** 2
+        sweeps = int(np.clip(_SWEEP_WORK / work, 3, 16)) if expansion.layers else 0
+    best = None
+    for left in range(sweeps, -1, -1):
+        some = slice(None)
+        if left and rng is not None and len(x) > _SWEEP_ROWS:
+            some = np.sort(rng.choice(len(x), _SWEEP_ROWS, replace=False))
+        sx, sy, sw = x[some], y[some], weights[some]
+        fitted, score = _read(expansion, sx, sy, sw, strength, dtype)
+        if left == 0 or best is None or score < best[1]:
+            best = (fitted, score)
+        if left == 0:
+            break
+        expansion = sweep(expansion, fitted.readout, sx, sy, sw, dtype)
+    assert best is not None
+    return best[0]
+
+
+def resolved(moments: Moments, expansion, strength, dtype) -> tuple[Fitted, float]:
+    """The readout that the statistics give."""
+    gram, cross, total, mean, offset = moments.centred()
+    if strength is None:
+        ridge = choose_ridge(gram, cross, total, moments.count)
+        k, out, score = ridge.strength, ridge.weights, ridge.score
+    else:
+        k, out, score = strength, solve_ridge(gram, cross, strength), 0.0
+    return Fitted(expansion, (mean, out, offset), k, dtype, None, moments), score
+
+
+def _read(expansion, x, y, weights, strength, dtype):
+    centre = expansion(x[:256], dtype).mean(0).astype(np.float64)
+    moments = Moments.empty(centre, y.shape[1])
+    moments.add(expansion, x, y, weights, dtype)
+    return resolved(moments, expansion, strength, dtype)
+
+
+def _slices(count):
+    for begin in range(0, count, FEW_ROWS):
+        yield slice(begin, min(begin + FEW_ROWS, count))

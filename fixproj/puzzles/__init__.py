@@ -1,0 +1,3 @@
+"""Puzzles as feasibility problems."""
+
+from ._sudoku import solve_puzzles as solve_puzzles

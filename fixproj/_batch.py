@@ -241,7 +241,7 @@ def _finish(setup, arrays, state, result):
         map_, _, tolerances = setup.lane(arrays)
         value = map_.readout(state.z)
         violation, result = _solve._check_constraints(
-            map_, value, result, tolerances, state.initial_size
+            map_, value, result, tolerances, state.initial_size, state.residual
         )
         return value, violation, result
 

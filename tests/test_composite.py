@@ -198,7 +198,8 @@ def test_basis_pursuit(name):
     make, method = KINDS[name]
     x = cp.Variable(20)
     constraint = [WIDE @ x == WIDE @ SPARSE]
-    best = cp.Problem(cp.Minimize(cp.norm1(x)), constraint).solve(solver=cp.CLARABEL)
+    program = cp.Problem(cp.Minimize(cp.norm1(x)), constraint)
+    best = float(program.solve(solver=cp.CLARABEL))  # pyright: ignore
     with jax.enable_x64(True):
         target = jnp.asarray(WIDE @ SPARSE)
         linear = (make(WIDE), proj.Box(target, target))
@@ -260,9 +261,9 @@ def test_objective_is_that_of_cvxpy(name):
         data, x = draw.normal(size=10), cp.Variable(6)
         cost = 5e3 * cp.sum_squares(WIDE[:, :6] @ x - data)
         constraints = [x >= 0, cp.sum(x) == 1]
-    best = cp.Problem(cp.Minimize(cost), constraints).solve(
-        solver=cp.CLARABEL, tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10
-    )
+    program = cp.Problem(cp.Minimize(cost), constraints)
+    options = dict(tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10)
+    best = float(program.solve(solver=cp.CLARABEL, **options))  # pyright: ignore
     with jax.enable_x64(True):
         problem = make(jnp.asarray(data))
         value = fp.solve(problem, method, max_steps=50_000).value

@@ -19,6 +19,7 @@ import pathlib
 import statistics
 import sys
 import time
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -111,8 +112,8 @@ class DampedGradient(nn.AbstractTrainer):
             fed += [both[:-1], both[-1]]
             h = jax.nn.relu(h @ leaves[k] + leaves[k + 1])
         updates, state = self.optimiser.update(fed, state, leaves)
-        leaves = optax.apply_updates(leaves, updates)
-        return rebuild(leaves), state, self.objective.metrics(outputs, y)
+        moved: Any = optax.apply_updates(leaves, updates)
+        return rebuild(moved), state, self.objective.metrics(outputs, y)
 
 
 _LOSS = "cross_entropy"
@@ -124,7 +125,7 @@ def trainers(epochs):
     adam = optax.adam(optax.cosine_decay_schedule(3e-3, steps, 0.02))
     return {
         "backpropagation": nn.Gradient(adam),
-        "damped backpropagation (control)": DampedGradient(adam),
+        "damped backpropagation (control)": DampedGradient(optimiser=adam),
         "projections": nn.Projections(outer=adam),
     }
 

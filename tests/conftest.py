@@ -20,6 +20,13 @@ def _x64(request):
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs():
+    """Compiled programs pile up until the process runs out of memory maps."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def getkey():
     """A function that returns a fresh PRNG key at every call."""

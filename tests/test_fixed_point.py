@@ -74,7 +74,8 @@ def test_anderson_on_a_linear_map_stops_like_gmres(getkey):
     # ends within n steps; one evaluation more to see it.
     fn, args, expected = _linear(getkey(), n=5, rho=3.0)
     problem = fp.FixedPoint(fn, jnp.zeros(5), args)
-    solution = fp.solve(problem, iteration=fp.Anderson(memory=5), rtol=1e-4, atol=0.0)
+    iteration = fp.Anderson(memory=5, period=1)
+    solution = fp.solve(problem, iteration=iteration, rtol=1e-4, atol=0.0)
     assert int(solution.stats["num_steps"]) <= 5 + 3
     np.testing.assert_allclose(solution.value, expected, atol=1e-2)
 

@@ -10,8 +10,11 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
 def pytest_generate_tests(metafunc):
-    if metafunc.definition.get_closest_marker("one_precision") is None:
-        metafunc.parametrize("_x64", [False, True], ids=["x32", "x64"], indirect=True)
+    marker = metafunc.definition.get_closest_marker
+    if marker("one_precision") is None:
+        second = [pytest.mark.slow] if marker("slow_in_x64") else []
+        precisions = [False, pytest.param(True, marks=second)]
+        metafunc.parametrize("_x64", precisions, ids=["x32", "x64"], indirect=True)
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,9 @@ from fixproj.nn._graph import split
 from .models import eqx_mlp, rings
 
 
+pytestmark = pytest.mark.slow_in_x64
+
+
 SIZES = (2, 16, 2)
 
 

@@ -13,6 +13,9 @@ from fixproj.nn._graph import Metric, batched, propagate, split
 from fixproj.nn._trainers import loss_named
 
 
+pytestmark = pytest.mark.slow_in_x64
+
+
 def _move(fn, p, x, wanted, metric):
     graph = nn.trace((fn, p), x)
     values = graph.evaluate([p], x)

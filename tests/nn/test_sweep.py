@@ -11,6 +11,9 @@ from fixproj import nn
 from fixproj.nn._graph import Metric, propagate, split
 
 
+pytestmark = pytest.mark.slow_in_x64
+
+
 def _spread(params):
     return jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(params)])
 

@@ -15,6 +15,9 @@ from fixproj.nn._graph._source import describe_source
 from .models import SkipAndConcat, eqx_mlp, plain_mlp
 
 
+pytestmark = pytest.mark.slow_in_x64
+
+
 def _output(graph, model, x):
     return graph.evaluate(split(model).leaves, x)[graph.output]
 

@@ -16,6 +16,9 @@ from fixproj.projections import CrossEntropy
 from .models import SkipAndConcat, eqx_mlp, plain_mlp, rings
 
 
+pytestmark = pytest.mark.slow_in_x64
+
+
 TRAINERS = {
     "pure": lambda: nn.Projections(),
     "outer": lambda: nn.Projections(outer=optax.adam(3e-3)),

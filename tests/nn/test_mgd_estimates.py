@@ -12,6 +12,9 @@ from fixproj import nn
 from fixproj.nn._mgd._families import PERTURBATIONS
 
 
+pytestmark = pytest.mark.slow_in_x64
+
+
 FAMILIES = ("rademacher", "gaussian", "sequential", "walsh", "sinusoidal", "orthogonal")
 EXACT = ("sequential", "walsh", "sinusoidal", "orthogonal")
 

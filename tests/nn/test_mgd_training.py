@@ -18,6 +18,9 @@ from fixproj.nn._trainers import loss_named
 from .models import SkipAndConcat, eqx_mlp, plain_mlp, rings
 
 
+pytestmark = pytest.mark.slow_in_x64
+
+
 def _example(name):
     path = pathlib.Path(__file__).parents[2] / "examples" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(name, path)

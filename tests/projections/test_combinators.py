@@ -11,6 +11,9 @@ from derivatives import check_derivatives
 from fixproj import projections as proj
 
 
+pytestmark = pytest.mark.slow_in_x64
+
+
 def test_product_stacked_and_consensus():
     both = proj.Product((proj.Simplex(), {"b": proj.Box(0.0, 1.0)}))
     a, b = both.project((jnp.array([1.0, 1.0]), {"b": jnp.array([2.0])}))

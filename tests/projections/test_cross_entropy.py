@@ -9,6 +9,9 @@ from fixproj.projections import CrossEntropy
 from fixproj.projections._cross_entropy import _log_omega, cross_entropy_displacement
 
 
+pytestmark = pytest.mark.slow_in_x64
+
+
 STEPS = [1e-3, 1e-2, 0.1, 1.0, 5.0, 30.0, 200.0, 1e3]
 
 

@@ -9,6 +9,9 @@ import scipy.optimize
 from fixproj import projections as proj
 
 
+pytestmark = pytest.mark.slow_in_x64
+
+
 # Scale of the point, weight of the inputs, weight of the output.
 REGIMES = [
     (1.0, 1.0, 1.0),

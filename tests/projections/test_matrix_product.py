@@ -10,6 +10,9 @@ from fixproj.projections import MatrixProduct
 from fixproj.projections._matrix_product import product_displacement
 
 
+pytestmark = pytest.mark.slow_in_x64
+
+
 # rows, inner, columns: each decides differently which Gram matrix is the smaller.
 SHAPES = [(7, 3, 2), (3, 7, 2), (4, 4, 4), (1, 5, 3), (6, 1, 1), (2, 3, 9)]
 WEIGHTS: list[tuple[float, float, float]] = [

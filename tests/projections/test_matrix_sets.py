@@ -10,6 +10,9 @@ from derivatives import check_derivatives
 from fixproj import projections as proj
 
 
+pytestmark = pytest.mark.slow_in_x64
+
+
 def _matrix(seed=0, shape=(4, 4)):
     return np.random.default_rng(seed).normal(size=shape)
 

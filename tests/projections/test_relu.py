@@ -7,6 +7,9 @@ from fixproj.projections import ReluGraph
 from fixproj.projections._relu import maximum_displacement, relu_displacement
 
 
+pytestmark = pytest.mark.slow_in_x64
+
+
 # Scale of the point, weight of x, weight of y.
 REGIMES = [
     (1.0, 1.0, 1.0),

@@ -11,6 +11,9 @@ import pytest
 from fixproj import projections as proj
 
 
+pytestmark = pytest.mark.slow_in_x64
+
+
 def _untyped(value) -> Any:
     """Hides a wrong type from the type checker."""
     return value

@@ -10,6 +10,9 @@ from scipy.optimize import linear_sum_assignment
 from fixproj import projections as proj
 
 
+pytestmark = pytest.mark.slow_in_x64
+
+
 project = eqx.filter_jit(lambda s, x: s.project(x))
 
 

@@ -263,7 +263,7 @@ def test_bad_options():
         ({"perturb": "nodes", "perturbation": "orthogonal"}, "one direction"),
         ({"perturb": "nodes", "noise": [nn.mgd.Defects()]}, "noise on parameters"),
         ({"highpass": 2.0, "probes": 2}, "one probe"),
-        ({"loss": "hinge"}, "loss must be"),
+        ({"loss": "l3"}, "loss must be"),
     )
     for options, match in cases:
         with pytest.raises(ValueError, match=match):

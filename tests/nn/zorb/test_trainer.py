@@ -141,7 +141,7 @@ def test_bad_input():
     with pytest.raises(ValueError, match="ridge"):
         nn.ZORB(ridge=-1.0)
     with pytest.raises(ValueError, match="loss must be one of"):
-        nn.ZORB(loss="hinge")
+        nn.ZORB(loss="l3")
     with pytest.raises(TypeError, match="gelu"):
         nn.ZORB().init(eqx.nn.MLP(2, 2, 4, 1, jax.nn.gelu, key=jr.key(0)))
     with pytest.raises(TypeError, match="MLP or .*got dict"):

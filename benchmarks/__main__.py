@@ -1,6 +1,7 @@
 """Run the benchmarks and write what they print to `benchmarks/RESULTS.md`.
 
-`python -m benchmarks` runs the short form of each, `--full` the long one.
+`python -m benchmarks` runs the short form of each, `--full` the long one, and `--only
+"Cones"` renews one section: each says when and on what it was measured.
 """
 
 import argparse
@@ -10,7 +11,9 @@ import io
 import os
 import pathlib
 import platform
+import re
 import sys
+import time
 
 import jax
 
@@ -61,25 +64,51 @@ RESULTS = pathlib.Path(__file__).with_name("RESULTS.md")
 
 
 def main():
-    """Run all sections in turn."""
+    """Run the sections in turn; what was measured is kept whenever the run ends."""
     parser = argparse.ArgumentParser(description="Run the benchmarks.")
     parser.add_argument("--full", action="store_true", help="take the time it needs")
-    full = parser.parse_args().full
-    pages = [
-        "# Measured\n\n"
-        f"`make bench{'-full' if full else ''}`, {datetime.date.today()}, "
+    parser.add_argument(
+        "--only", action="append", choices=list(SECTIONS), help="renew these sections"
+    )
+    arguments = parser.parse_args()
+    for title in arguments.only or SECTIONS:
+        written = _read_sections()
+        written[title] = _measure(title, arguments.full)
+        _write_sections(written)
+    print(f"\nWrote {RESULTS.relative_to(pathlib.Path.cwd())}")
+
+
+def _measure(title: str, full: bool) -> str:
+    script, short, long = SECTIONS[title]
+    tee = _Tee(sys.stdout)
+    start = time.perf_counter()
+    with contextlib.redirect_stdout(tee):
+        print(f"{(script.__doc__ or '').strip()}\n")
+        script.main(long if full else short)
+    seconds = time.perf_counter() - start
+    origin = (
+        f"*{'Long' if full else 'Short'} form, {datetime.date.today()}, "
         f"{os.cpu_count()} cores ({platform.machine()}), "
         f"{jax.default_backend()} backend, jax {jax.__version__}, "
-        f"Python {platform.python_version()}.\n"
+        f"Python {platform.python_version()}; took {seconds:.0f} s.*"
+    )
+    return f"{origin}\n\n{tee.getvalue().strip()}"
+
+
+def _read_sections() -> dict[str, str]:
+    """The sections that have been measured, by title."""
+    if not RESULTS.exists():
+        return {}
+    parts = re.split(r"^## (.+)\n", RESULTS.read_text(), flags=re.MULTILINE)[1:]
+    sections = zip(parts[::2], parts[1::2], strict=True)
+    return {title: text.strip() for title, text in sections}
+
+
+def _write_sections(written: dict[str, str]) -> None:
+    pages = [
+        f"## {title}\n\n{written[title]}" for title in SECTIONS if title in written
     ]
-    for title, (script, short, long) in SECTIONS.items():
-        tee = _Tee(sys.stdout)
-        with contextlib.redirect_stdout(tee):
-            print(f"\n## {title}\n\n{(script.__doc__ or '').strip()}\n")
-            script.main(long if full else short)
-        pages.append(tee.getvalue())
-    RESULTS.write_text("".join(pages))
-    print(f"\nWrote {RESULTS.relative_to(pathlib.Path.cwd())}")
+    RESULTS.write_text("\n\n".join(["# Measured", *pages]) + "\n")
 
 
 if __name__ == "__main__":

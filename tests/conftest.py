@@ -1,10 +1,14 @@
 """Every test runs under both precisions; sloppy broadcasting is an error."""
 
+import signal
+
 import jax
 import jax.random as jr
 import pytest
 
 
+# A run in the background inherits that interrupts are ignored; the tests send some.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 

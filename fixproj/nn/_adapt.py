@@ -66,6 +66,40 @@ def step_of(model: PyTree) -> Callable | None:
     return None
 
 
+class _InTraining(eqx.Module):
+    fn: AbstractApply
+
+    def __call__(self, params, x):
+        return self.fn.step(params, x)[0]
+
+
+def in_training(model: PyTree) -> PyTree:
+    """An adapted model whose call is that of training; of others, the model itself.
+
+    Args:
+        model: what `adapt` returned.
+
+    Returns:
+        A model with the same trainable leaves. Its calls forget the new state, for
+        which see `with_new_state`.
+    """
+    return model if step_of(model) is None else (_InTraining(model[0]), model[1])
+
+
+def with_new_state(model: PyTree, x: Array) -> PyTree:
+    """An adapted model after a call in training, its parameters as they were.
+
+    Args:
+        model: what `adapt` returned.
+        x: a batch.
+
+    Returns:
+        The model with its new running statistics and keys.
+    """
+    step = step_of(model)
+    return model if step is None else (step(model[1], x)[1], model[1])
+
+
 class _ModuleApply(AbstractApply):
     rest: Any
 
@@ -94,7 +128,9 @@ class _NNXApply(AbstractApply):
     def step(self, params, x):
         from flax import nnx
 
-        model = nnx.merge(self.graph, params, self.rest)
+        # A copy, as the module changes what it is merged from in place.
+        rest = jax.tree.map(lambda leaf: leaf, self.rest)
+        model = nnx.merge(self.graph, params, rest)
         model.train()
         y = model(x)
         _, _, rest = nnx.split(model, nnx.Param, ...)

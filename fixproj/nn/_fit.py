@@ -48,8 +48,10 @@ def fit(
         model: any callable pytree `model(x)` (for a batch or one example, see
             `nn.trace`), a pair `(fn, params)` with `fn(params, x)`, a Flax NNX module,
             or a pair of a Flax linen module and its variables. Models with state, such
-            as running statistics or keys for dropout, are renewed by `nn.Gradient`;
-            to other trainers they are what they are in evaluation mode.
+            as running statistics or keys for dropout, are trained in training mode and
+            come back with their new state. (`nn.MGD` with nodes or examples perturbed
+            normalises by the running statistics and drops nothing out; a device's
+            state is its own.)
         trainer: `nn.Projections(...)`, `nn.Gradient(...)`, or your `AbstractTrainer`.
         data: `(x, y)` arrays with examples along the first axis, `y` integer classes,
             one-hot, or targets as the trainer's loss takes them. Or an iterable of such

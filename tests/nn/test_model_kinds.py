@@ -72,18 +72,29 @@ MODELS = {
 TRAINERS = {
     "gradient": lambda: nn.Gradient(optax.adam(2e-2)),
     "projections": lambda: nn.Projections(),
+    "projections fed to adam": lambda: nn.Projections(outer=optax.adam(2e-2)),
+    "mgd": lambda: nn.MGD(optax.adam(2e-2)),
+    "mgd of nodes": lambda: nn.MGD(optax.adam(2e-2), perturb="nodes"),
 }
-QUICK = {"fixproj with state", "nnx with state", "linen with state"}
+# The others of the matrix are slow tests: each compiles a training of its own.
+QUICK = {
+    ("gradient", "fixproj with state"),
+    ("gradient", "nnx with state"),
+    ("gradient", "linen with state"),
+    ("projections fed to adam", "fixproj with state"),
+    ("mgd of nodes", "function"),
+}
 
 
-@pytest.mark.parametrize("trainer", TRAINERS)
 @pytest.mark.parametrize(
-    "kind",
-    [pytest.param(k, marks=() if k in QUICK else pytest.mark.slow) for k in MODELS],
+    "trainer,kind",
+    [
+        pytest.param(t, k, marks=() if (t, k) in QUICK else pytest.mark.slow)
+        for t in TRAINERS
+        for k in MODELS
+    ],
 )
 def test_trainer_on_model(trainer, kind, getkey):
-    if trainer == "projections" and "with state" in kind:
-        pytest.skip("normalisation by fixed statistics has no projection rule")
     data, model = rings(getkey(), 512), MODELS[kind]()
     before = nn.evaluate(model, data)
     history = nn.fit(
@@ -116,6 +127,19 @@ def _check_state(kind, before, after, x):
     assert not means[0].any()
     share = np.dot(means[1], hidden.mean(0)) / np.dot(hidden.mean(0), hidden.mean(0))
     assert 0.3 < share < 1.1
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_zorb_names_the_models_that_it_trains(kind, getkey):
+    """Least squares needs to know the layers, so it is for models made of known ones."""
+    data = rings(getkey(), 64)
+    if kind == "equinox":
+        options = {"epochs": 1, "batch_size": 64, "progress": False}
+        history = nn.fit(MODELS[kind](), nn.ZORB(), data, **options)
+        assert nn.evaluate(history.model, data)["accuracy"] > 0.8
+    else:
+        with pytest.raises(TypeError, match="ZORB trains an nn.Network"):
+            nn.fit(MODELS[kind](), nn.ZORB(), data, epochs=1, progress=False)
 
 
 def test_frozen_parameters_stay(getkey):

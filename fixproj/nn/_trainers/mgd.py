@@ -18,6 +18,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from fixproj._check import check_between, check_positive_int
+from fixproj.nn._adapt import in_training, with_new_state
 from fixproj.nn._graph import batched, split
 from fixproj.nn._mgd._device import Evaluator, any_traced, host_evaluator
 from fixproj.nn._mgd._epsilon import check_scheme, default_epsilon, warn_if_lost
@@ -245,8 +246,13 @@ class MGD(AbstractTrainer):
         self, model: PyTree, state: MGDState, x: Array, y: Array
     ) -> tuple[PyTree, MGDState, dict[str, Any]]:
         """`tau_x` steps of time on one minibatch; see `AbstractTrainer.update`."""
-        leaves, _, rebuild = split(model)
-        measure = self._measure(model, rebuild, x, y, any_traced((leaves, state, x, y)))
+        traced = any_traced((model, state, x, y))
+        # A device has its own state. Perturbed by themselves, examples must not depend
+        # on each other, so there normalisation is by the running statistics.
+        after = model if self.device is not None else with_new_state(model, x)
+        seen = in_training(model) if self.perturb == "weights" else after
+        leaves, _, rebuild = split(after)
+        measure = self._measure(seen, x, y, traced)
 
         def step(carry, _):
             leaves, state = carry
@@ -256,7 +262,7 @@ class MGD(AbstractTrainer):
         if self.tau_x == 1:
             (leaves, state), info = step((leaves, state), None)
             return rebuild(leaves), state, info
-        if self.device is not None and not any_traced((leaves, state, x, y)):
+        if self.device is not None and not traced:
             infos = []
             for _ in range(self.tau_x):
                 (leaves, state), info = step((leaves, state), None)
@@ -268,8 +274,9 @@ class MGD(AbstractTrainer):
             )
         return rebuild(leaves), state, {k: jnp.mean(v) for k, v in infos.items()}
 
-    def _measure(self, model, rebuild, x, y, traced):
+    def _measure(self, model, x, y, traced):
         """(leaves, state) to the estimate of one step and, if analog, its cost."""
+        rebuild = split(model).rebuild
         if self.perturb != "weights":
             graph = synapses(model, x)
             nodes = self.perturb == "nodes"

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
+from fixproj.nn._adapt import in_training, with_new_state
 from fixproj.nn._graph import Metric, propagate, reconcile, split, trace
 from fixproj.nn._trainers._loss import AbstractLoss, loss_named
 from fixproj.nn._trainers._optimiser import check_optimiser, descend
@@ -150,8 +151,8 @@ class Projections(AbstractTrainer):
         self, model: PyTree, state: PyTree, x: Array, y: Array
     ) -> tuple[PyTree, PyTree, dict[str, Any]]:
         """The sweeps of one minibatch; see `AbstractTrainer.update`."""
-        start, _, rebuild = split(model)
-        graph = trace(model, x)
+        start, _, rebuild = split(with_new_state(model, x))
+        graph = trace(in_training(model), x)
         values = graph.evaluate(start, x)
         info = self.objective.metrics(values[graph.output], y)
 

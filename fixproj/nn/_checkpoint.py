@@ -1,4 +1,4 @@
-"""Where `fit` was, in a file, so that it goes on there bit by bit as it would have."""
+"""Where `fit` was, on disk, so that it goes on there bit by bit as it would have."""
 
 import dataclasses
 import os
@@ -7,27 +7,35 @@ from typing import Any
 import equinox as eqx
 
 from fixproj.nn._module import load, load_info, save
+from fixproj.nn._module._save import check_backend, is_saved
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
     """Where and how often `nn.fit` saves its progress.
 
-    If the file is there when `fit` starts, training goes on from it, and ends with the
-    same numbers as a training that was not interrupted.
+    If it is there when `fit` starts, training goes on from it, and ends with the same
+    numbers as a training that was not interrupted.
 
     Args:
-        path: of the file; its directory must exist.
+        path: of the file or, with Orbax, the directory; its own directory must exist.
         minibatches: save every so many minibatches; None saves after epochs only.
+        backend: "equinox" (one file) or "orbax" (a directory), see `nn.save`.
 
     Raises:
-        ValueError: if `minibatches` is below 1.
+        ValueError: if `minibatches` is below 1, or there is no such backend.
+
+    Examples:
+        >>> from fixproj import nn
+        >>> every_100 = nn.Checkpoint("run", minibatches=100, backend="orbax")
     """
 
     path: str | os.PathLike
     minibatches: int | None = None
+    backend: str = "equinox"
 
     def __post_init__(self):
+        check_backend(self.backend)
         n = self.minibatches
         if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
             raise ValueError(f"minibatches must be an integer >= 1 or None, got {n!r}.")
@@ -67,19 +75,19 @@ def write(checkpoint: Checkpoint | None, run: dict[str, Any], now: Progress) -> 
     """Saves the progress of the training that `run` describes."""
     if checkpoint is not None:
         info = {"run": run, **{name: getattr(now, name) for name in _NUMBERS}}
-        save(checkpoint.path, _arrays(now), info)
+        save(checkpoint.path, _arrays(now), info, backend=checkpoint.backend)
 
 
 def read(
     checkpoint: Checkpoint | None, run: dict[str, Any], start: Progress
 ) -> Progress:
-    """The progress in the file, or the start where there is none.
+    """The progress on disk, or the start where there is none.
 
     Raises:
-        ValueError: if the file is of another training, or of a model or trainer of
+        ValueError: if it is of another training, or of a model or trainer of
             other shapes.
     """
-    if checkpoint is None or not os.path.exists(checkpoint.path):
+    if checkpoint is None or not is_saved(checkpoint.path):
         return start
     info = load_info(checkpoint.path)
     for name, value in run.items():

@@ -68,7 +68,8 @@ def fit(
             which it was best is kept as `History.best_model`. A loss is to fall, others
             to rise.
         checkpoint: a file to save the progress in after each epoch, or an
-            `nn.Checkpoint`. If it exists, training goes on from there. An iterable must
+            `nn.Checkpoint`, which can also save within epochs, and by Orbax. If it is
+            there, training goes on from there. An iterable must
             then give the same batches again.
         progress: show a bar. None shows one if tqdm is installed.
         seed: of the shuffling.

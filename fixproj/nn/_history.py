@@ -60,6 +60,7 @@ class History:
                     axis.plot(self.metrics["epoch"], self.metrics[key], label=label)
             if self.best_epoch is not None:
                 axis.axvline(self.best_epoch, color="0.7", ls=":", label="best")
+            axis.xaxis.get_major_locator().set_params(integer=True)
             axis.set_xlabel("epoch")
             axis.set_ylabel(name)
             axis.legend()

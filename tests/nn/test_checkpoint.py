@@ -92,6 +92,8 @@ def test_bad_checkpoints(tmp_path):
     path = tmp_path / "run"
     with pytest.raises(ValueError, match="no metric of this training.*loss"):
         _fit(False, epochs=1, monitor="f1")
+    with pytest.raises(ValueError, match="backend must be 'equinox' or 'orbax'"):
+        nn.Checkpoint(path, backend="pickle")
     with pytest.raises(ValueError, match="minibatches must be"):
         nn.Checkpoint(path, minibatches=0)
     done = _fit(False, epochs=1, checkpoint=path)
@@ -110,10 +112,16 @@ def test_bad_checkpoints(tmp_path):
 
 
 @pytest.mark.slow
-def test_more_epochs_go_on(tmp_path):
-    path = tmp_path / "run"
-    _fit(False, epochs=2, checkpoint=path)
-    assert _numbers(_fit(False, checkpoint=path)) == _numbers(_fit(False))
+@pytest.mark.parametrize("backend", ["equinox", "orbax"])
+def test_more_epochs_go_on(backend, tmp_path):
+    checkpoint = nn.Checkpoint(tmp_path / "run", backend=backend)
+    if backend == "orbax":
+        # As a first saving leaves it that was killed.
+        (tmp_path / "run" / "0.orbax-checkpoint-tmp").mkdir(parents=True)
+    _fit(False, epochs=2, checkpoint=checkpoint)
+    assert _numbers(_fit(False, checkpoint=checkpoint)) == _numbers(_fit(False))
+    if backend == "orbax":
+        assert len(list((tmp_path / "run").iterdir())) == 1
 
 
 SCRIPT = """
@@ -124,30 +132,36 @@ from tests.nn.test_checkpoint import _fit
 
 saves, save = 0, checkpoint.save
 
-def save_and_die(*arguments):
+def save_and_die(*arguments, **options):
     global saves
     saves += 1
     if saves == int(sys.argv[3]) + 1:
         os.kill(os.getpid(), signal.SIGKILL)
-    save(*arguments)
+    save(*arguments, **options)
 
 checkpoint.save = save_and_die
-_fit(sys.argv[2] == "batches", checkpoint=nn.Checkpoint(sys.argv[1], minibatches=3))
+_fit(
+    sys.argv[2] == "batches",
+    checkpoint=nn.Checkpoint(sys.argv[1], minibatches=3, backend=sys.argv[4]),
+)
 """
 
 
 @pytest.mark.kill
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["arrays", "batches"])
-def test_killed_in_the_middle_of_an_epoch(kind, tmp_path):
+@pytest.mark.parametrize(
+    "kind,backend",
+    [("arrays", "equinox"), ("batches", "equinox"), ("arrays", "orbax")],
+)
+def test_killed_in_the_middle_of_an_epoch(kind, backend, tmp_path):
     """Eight minibatches make an epoch, saved after 3, 6 and 8 of them."""
     path = tmp_path / "run"
-    command = [sys.executable, "-c", SCRIPT, str(path), kind, "4"]
+    command = [sys.executable, "-c", SCRIPT, str(path), kind, "4", backend]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     left = nn.load_info(path)
     assert (left["epoch"], left["minibatch"]) == (1, 3)
-    checkpoint = nn.Checkpoint(path, minibatches=3)
+    checkpoint = nn.Checkpoint(path, minibatches=3, backend=backend)
     resumed = _fit(kind == "batches", checkpoint=checkpoint)
     fresh = nn.Checkpoint(tmp_path / "fresh", minibatches=3)
     whole = _fit(kind == "batches", checkpoint=fresh)

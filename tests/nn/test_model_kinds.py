@@ -131,7 +131,7 @@ def _check_state(kind, before, after, x):
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_zorb_names_the_models_that_it_trains(kind, getkey):
-    """Least squares needs to know the layers, so it is for models made of known ones."""
+    """Least squares has to know the layers; others than known ones are refused."""
     data = rings(getkey(), 64)
     if kind == "equinox":
         options = {"epochs": 1, "batch_size": 64, "progress": False}

@@ -93,6 +93,11 @@ CASES = {
         ),
         (2, 5, 5, 3),
     ),
+    "conv transpose 3": (
+        nn.ConvTranspose(2, (2, 3, 2), strides=(2, 1, 2)),
+        linen.ConvTranspose(2, (2, 3, 2), strides=(2, 1, 2)),
+        (1, 3, 4, 2, 3),
+    ),
     "conv transpose flipped": (
         nn.ConvTranspose(4, (3, 3), strides=2, transpose_kernel=True),
         linen.ConvTranspose(4, (3, 3), strides=(2, 2), transpose_kernel=True),

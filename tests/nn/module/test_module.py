@@ -2,7 +2,9 @@
 # pyright: reportArgumentType=false, reportIndexIssue=false
 # pyright: reportOptionalMemberAccess=false
 import json
+import pathlib
 import pickle
+import re
 from typing import Annotated
 
 import equinox as eqx
@@ -495,11 +497,13 @@ def test_summary_and_table(monkeypatch):
         nn.tabulate(model)
 
 
-def test_save_and_load(tmp_path):
+@pytest.mark.parametrize("backend", ["equinox", "orbax"])
+def test_save_and_load(backend, tmp_path):
     model = everything()
     assert model.layers[0].w.dtype == jnp.result_type(float)
-    path = tmp_path / "model.eqx"
-    nn.save(path, model, info={"epoch": 3})
+    path = tmp_path / "model"
+    nn.save(path, nn.map(jnp.ones_like, model, nn.Parameter), backend=backend)
+    nn.save(path, model, info={"epoch": 3}, backend=backend)
     like = nn.map(jnp.zeros_like, everything(), lambda i: i.kind is not nn.Rng)
     again = nn.load(path, like)
     assert jr.key_data(again.subscripted).tolist() == [0, 0]
@@ -507,20 +511,76 @@ def test_save_and_load(tmp_path):
         a, b = nn.filter(again, part), nn.filter(model, part)
         jax.tree.map(np.testing.assert_array_equal, a, b)
     assert nn.load_info(path) == {"epoch": 3}
-    assert [p.name for p in tmp_path.iterdir()] == ["model.eqx"]
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
     other = nn.at(like, lambda m: m.own).set(jnp.ones(6))
     with pytest.raises(ValueError, match=r"has .own float\d\d\[5\], expected .own"):
         nn.load(path, other)
+    with pytest.raises(ValueError, match="Remove it or choose another path"):
+        nn.save(path, model, backend="orbax" if backend == "equinox" else "equinox")
+
+
+@pytest.mark.one_precision
+@pytest.mark.parametrize("backend", ["equinox", "orbax"])
+def test_every_kind_of_leaf_is_saved(backend, tmp_path):
+    """Also what JAX has besides arrays of floats: numbers, empty ones, short floats."""
+    tree = {
+        "empty": jnp.zeros((0, 3)),
+        "half": jnp.arange(3, dtype=jnp.bfloat16) / 3,
+        "number": 0.1,
+        "whole": 7,
+        "yes": True,
+        "keys": jr.split(jr.key(3), 2),
+        "numpy": np.arange(4, dtype=np.int8),
+        "name": "left alone",
+        "nothing": None,
+    }
+    nn.save(tmp_path / "tree", tree, backend=backend)
+    like = {
+        **jax.tree.map(
+            lambda x: x if isinstance(x, str) else 0 * x, tree | {"keys": 0}
+        ),
+        "keys": jr.split(jr.key(0), 2),
+        "yes": False,
+    }
+    again = nn.load(tmp_path / "tree", like)
+    assert jr.key_data(again.pop("keys")).tolist() == (
+        jr.key_data(tree.pop("keys")).tolist()
+    )
+    assert again.pop("name") == tree.pop("name")
+    for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(tree), strict=True):
+        assert type(a) is type(b) and np.asarray(a).dtype == np.asarray(b).dtype
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+@pytest.mark.one_precision
+def test_what_nn_save_did_not_write(tmp_path, monkeypatch):
+    model = nn.Linear(1, 1).init(0)
     (tmp_path / "text").write_text("nothing")
-    with pytest.raises(ValueError, match="not a file that nn.save wrote"):
-        nn.load_info(tmp_path / "text")
+    (tmp_path / "folder").mkdir()
+    for name, kind in (("text", "file"), ("folder", "directory")):
+        with pytest.raises(ValueError, match=f"not a {kind} that nn.save wrote"):
+            nn.load_info(tmp_path / name)
+        with pytest.raises(ValueError, match=f"not a {kind} that nn.save wrote"):
+            nn.load(tmp_path / name, model)
+    with pytest.raises(FileNotFoundError):
+        nn.load(tmp_path / "none", model)
+    with pytest.raises(ValueError, match="'equinox' or 'orbax', got 'zip'"):
+        nn.save(tmp_path / "x", model, backend="zip")
+    monkeypatch.setitem(__import__("sys").modules, "orbax.checkpoint", None)
+    with pytest.raises(ImportError, match=r"fixproj\[nn\]"):
+        nn.save(tmp_path / "x", model, backend="orbax")
 
 
 @pytest.mark.one_precision
 @pytest.mark.slow
-def test_orbax(tmp_path):
+def test_modules_in_orbax_itself(tmp_path):
     import orbax.checkpoint as ocp
 
+    with ocp.CheckpointManager(tmp_path / "own") as manager:
+        manager.save(3, args=ocp.args.StandardSave({"a": jnp.ones(2)}))
+    with pytest.raises(ValueError, match="not a directory that nn.save wrote"):
+        nn.save(tmp_path / "own", nn.Linear(1, 1).init(0), backend="orbax")
+    assert (tmp_path / "own" / "3").is_dir()
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm(2)).init(0)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(tmp_path / "model", model)
@@ -551,3 +611,21 @@ def test_trace_and_trainers_see_plain_equinox_modules(getkey):
         history = nn.fit(model, trainer, data, epochs=15, progress=False)
         assert history.metrics["accuracy"][-1] > 0.9
         assert isinstance(history.model, nn.MLP)
+
+
+@pytest.mark.one_precision
+def test_the_migration_page_names_tests_that_exist():
+    root = pathlib.Path(__file__).parents[3]
+    page = (root / "docs" / "migrating-from-treex.md").read_text()
+    table = page[page.index("## Treex's tests") :]
+    files = {p.stem: p.read_text() for p in (root / "tests" / "nn").rglob("test_*.py")}
+    found = 0
+    for covered in (line.split("|")[2] for line in table.splitlines() if "|" in line):
+        text = ""
+        for name in re.findall(r"`(\w+)`", covered):
+            if name.startswith("test_"):
+                text = files[name]
+            elif text:
+                found += 1
+                assert f"def test_{name}(" in text, name
+    assert found > 25

@@ -82,8 +82,10 @@ from fixproj.nn._trainers import (
     MGD as MGD,
     AbstractTrainer as AbstractTrainer,
     Gradient as Gradient,
+    LayerParallel as LayerParallel,
     Projections as Projections,
 )
+from fixproj.nn._trainers.training_problem import TrainingProblem as TrainingProblem
 from fixproj.nn._zorb import (
     ZORB as ZORB,
     Activation as Activation,

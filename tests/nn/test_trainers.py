@@ -215,7 +215,9 @@ def test_numpy_parameters_are_trained(getkey):
 @pytest.mark.parametrize(
     "make,error,words",
     [
-        (lambda: nn.Projections("neuron"), ValueError, "granularity.*'layer'"),
+        (lambda: nn.Projections("weight"), ValueError, "granularity.*'layer'"),
+        (lambda: nn.Projections(numerics="pjax"), ValueError, "numerics.*'neuron'"),
+        (lambda: nn.Projections(method="ap"), TypeError, "method.*got str"),  # pyright: ignore
         (lambda: nn.Projections(sweeps=0), ValueError, "sweeps"),
         (
             lambda: nn.Projections(loss="l3"),

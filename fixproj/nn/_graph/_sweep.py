@@ -146,13 +146,8 @@ def propagate(
         output = values[out]
         if gaps is not None:
             wanted, output = wanted + gaps[out], output - gaps[out]
-        rule = rule_of(op.name)
-        assert rule is not None, op.name
-        weights = metric.weights(op, trace)
-        moved = rule(op, inputs, output, wanted, weights)
-        if metric.weak:
-            moved = _to_unit(op, moved, weights)
-        else:
+        moved = project_node(op, trace, inputs, output, wanted, metric)
+        if not metric.weak:
             shifted = [
                 v if m is None else v + m for v, m in zip(inputs, moved, strict=True)
             ]
@@ -167,6 +162,15 @@ def propagate(
         total, count = pending.get(number, (zero, 1))
         leaves.append(total if metric.weak else mean_of_copies(total, count))
     return leaves, projected
+
+
+def project_node(operation, trace, inputs, output, wanted, metric):
+    """The movements of a node's inputs; unit displacements if the sweep is weak."""
+    rule = rule_of(operation.name)
+    assert rule is not None, operation.name
+    weights = metric.weights(operation, trace)
+    moved = rule(operation, inputs, output, wanted, weights)
+    return _to_unit(operation, moved, weights) if metric.weak else moved
 
 
 def _to_unit(operation, moved, weights):

@@ -16,6 +16,7 @@ from fixproj.nn._graph._errors import UnsupportedPrimitiveError
 from fixproj.nn._graph._flatten import Equation, Flat, flatten
 from fixproj.nn._graph._fuse import fuse_biases
 from fixproj.nn._graph._fuse_elementwise import fuse_elementwise, fuse_softmax
+from fixproj.nn._graph._fuse_sums import fuse_sums
 from fixproj.nn._graph._operation import Operation, Weights
 from fixproj.nn._graph._registry import rule_of, supported
 from fixproj.nn._graph._wires import is_wire
@@ -110,6 +111,14 @@ def trace(
         >>> [node.name for node in nn.trace(mlp, jax.numpy.ones((5, 4))).nodes]
         ['affine', 'max', 'affine']
     """
+    return trace_at(model, x, "layer")
+
+
+def trace_at(model: PyTree, x: Any, granularity: str) -> Trace:
+    """`trace`; at the granularity "neuron" biases join the activation, not the product.
+
+    Convolutions are then products of patches.
+    """
     leaves, names, rebuild = split(model)
     call = batched(model, x)
     closed = jax.make_jaxpr(lambda leaves, x: call(rebuild(leaves), x))(
@@ -136,7 +145,12 @@ def trace(
     operations = _alive(fuse_softmax(operations), flat.output)
     operations = fuse_elementwise(operations, flat.output, flat.constants)
     operations = _alive(operations, flat.output)
-    operations = _alive(fuse_biases(operations, flat.output), flat.output)
+    if granularity == "layer":
+        operations = fuse_biases(operations, flat.output)
+    else:
+        fresh = len(flat.avals)
+        operations = fuse_sums(operations, flat.output, flat.constants, fresh)
+    operations = _alive(operations, flat.output)
     for op in operations:
         _check(op)
     return Trace(

@@ -92,10 +92,12 @@ def pull_counts(
     operation: Operation, values: list[Any], counts: list[Any]
 ) -> list[Any]:
     """Like `pull` for the numbers of copies; a Python number stands for all entries."""
-    if operation.name in REARRANGING and isinstance(counts[0], int):
+    if operation.name in REARRANGING and isinstance(counts[0], int | float):
         return [counts[0]]
     full = [
-        jnp.full(aval.shape, count, aval.dtype) if isinstance(count, int) else count
+        jnp.full(aval.shape, count, aval.dtype)
+        if isinstance(count, int | float)
+        else count
         for count, aval in zip(counts, operation.out_avals, strict=True)
     ]
     return pull(operation, values, full)

@@ -6,5 +6,6 @@ from fixproj.nn._trainers._loss import (
 )
 from fixproj.nn._trainers._trainer import AbstractTrainer as AbstractTrainer
 from fixproj.nn._trainers.gradient import Gradient as Gradient
+from fixproj.nn._trainers.layer_parallel import LayerParallel as LayerParallel
 from fixproj.nn._trainers.mgd import MGD as MGD
 from fixproj.nn._trainers.projections import Projections as Projections

@@ -72,8 +72,7 @@ class SquaredLoss(AbstractLoss):
 
     def displacement(self, outputs, y, step):
         """The prox is the weighted mean of outputs and targets."""
-        share = jnp.asarray(step / (1 + step), outputs.dtype)
-        return share * (_targets(outputs, y) - outputs)
+        return _share(step, outputs.dtype) * (_targets(outputs, y) - outputs)
 
     def slope(self, outputs, y):
         """Outputs minus targets."""
@@ -126,8 +125,7 @@ class MarginLoss(AbstractLoss):
 
     def displacement(self, outputs, y, step):
         """See `AbstractLoss`."""
-        share = jnp.asarray(step / (1 + step), outputs.dtype)
-        return share * self._to_set(outputs, y)
+        return _share(step, outputs.dtype) * self._to_set(outputs, y)
 
     def slope(self, outputs, y):
         """See `AbstractLoss`."""
@@ -172,6 +170,11 @@ def loss_named(name: str) -> AbstractLoss:
         known = ", ".join(repr(known) for known in _LOSSES)
         raise ValueError(f"loss must be one of {known}; got {name!r}.")
     return _LOSSES[name]
+
+
+def _share(step, dtype):
+    """Step / (1 + step), also of an infinite step, the projection."""
+    return jnp.asarray(1 / (1 + 1 / step), dtype)
 
 
 def _rows(outputs) -> int:

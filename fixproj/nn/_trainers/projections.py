@@ -13,15 +13,24 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
+from fixproj._map import AbstractMethod
+from fixproj._method import (
+    AlternatingProjections,
+    CyclicDouglasRachford,
+    CyclicProjections,
+)
 from fixproj.nn._adapt import in_training, with_new_state
 from fixproj.nn._graph import Metric, propagate, reconcile, split, trace
+from fixproj.nn._graph._constraints import LOSS
 from fixproj.nn._trainers._loss import AbstractLoss, loss_named
 from fixproj.nn._trainers._optimiser import check_optimiser, descend
 from fixproj.nn._trainers._trainer import AbstractTrainer
+from fixproj.nn._trainers.training_problem import NUMERICS, TrainingProblem
 from fixproj.projections._weights import check_weight
 
 
-GRANULARITIES = ("layer",)
+GRANULARITIES = ("layer", "neuron")
+_CYCLIC = (CyclicProjections, CyclicDouglasRachford)
 
 
 class Projections(AbstractTrainer):
@@ -48,8 +57,15 @@ class Projections(AbstractTrainer):
     then taken as they are.
 
     Args:
-        granularity: "layer": each matrix product is one set.
-        sweeps: sweeps per minibatch. Default 3, with `outer` 1.
+        granularity: "layer": each matrix product is one set. "neuron": each entry of it
+            is one, PJAX's formulation, for comparison: by far less accurate.
+        method: a method for feasibility problems, such as
+            `fixproj.DouglasRachford()`: on each minibatch it takes `sweeps` steps on
+            the [`fixproj.nn.TrainingProblem`][] of that minibatch. Cyclic methods
+            go through the layers. None is the sweep described above; of neurons,
+            alternating projections.
+        numerics: "exact", or "pjax": of neurons, as PJAX computes it.
+        sweeps: sweeps per minibatch. Default 3, with `outer` 1; with a method 50 steps.
         loss: "cross_entropy" (integer or one-hot labels), "squared", "hinge", "margin"
             (the label's output exceeds the others by 1) or "exact_class" (it is the
             largest).
@@ -82,6 +98,10 @@ class Projections(AbstractTrainer):
         >>> fed_to_adam = nn.Projections(outer=optax.adam(3e-3))
     """
 
+    method: AbstractMethod | None
+    granularity: str = eqx.field(static=True)
+    numerics: str = eqx.field(static=True)
+    loss: str = eqx.field(static=True)
     metric: Metric
     loss_step: float | Float[Array, ""]
     sweeps: int = eqx.field(static=True)
@@ -92,7 +112,9 @@ class Projections(AbstractTrainer):
     def __init__(
         self,
         granularity: str = "layer",
+        method: AbstractMethod | None = None,
         *,
+        numerics: str = "exact",
         sweeps: int | None = None,
         loss: str = "cross_entropy",
         loss_prox: str | None = None,
@@ -108,7 +130,21 @@ class Projections(AbstractTrainer):
                 f"granularity must be one of {', '.join(map(repr, GRANULARITIES))}; "
                 f"got {granularity!r}."
             )
+        if numerics not in NUMERICS or (numerics == "pjax" and granularity == "layer"):
+            raise ValueError(
+                "numerics must be 'exact', or, if granularity is 'neuron', 'pjax'; got "
+                f"{numerics!r}."
+            )
+        if method is not None and not isinstance(method, AbstractMethod):
+            raise TypeError(
+                "method must be a method such as fixproj.DouglasRachford(), got "
+                f"{type(method).__name__}."
+            )
+        if method is None and granularity == "neuron":
+            method = AlternatingProjections()
         default = _PURE if outer is None else _OUTER
+        if method is not None:
+            default = _METHOD
         given = {
             "activation_weight": activation_weight,
             "parameter_weight": parameter_weight,
@@ -124,12 +160,14 @@ class Projections(AbstractTrainer):
         sweeps = default["sweeps"] if sweeps is None else sweeps
         if sweeps < 1:
             raise ValueError(f"sweeps must be at least 1, got {sweeps}.")
-        weak = outer is not None and sweeps == 1
+        weak = outer is not None and sweeps == 1 and method is None
         loss_prox = loss_prox or ("linearised" if weak else "exact")
         if loss_prox not in ("exact", "linearised"):
             raise ValueError(
                 f"loss_prox must be 'exact' or 'linearised', got {loss_prox!r}."
             )
+        self.method, self.granularity = method, granularity
+        self.numerics, self.loss = numerics, loss
         self.loss_prox = loss_prox
         self.metric = Metric(
             chosen["activation_weight"],
@@ -151,6 +189,8 @@ class Projections(AbstractTrainer):
         self, model: PyTree, state: PyTree, x: Array, y: Array
     ) -> tuple[PyTree, PyTree, dict[str, Any]]:
         """The sweeps of one minibatch; see `AbstractTrainer.update`."""
+        if self.method is not None:
+            return self._solve(model, state, x, y)
         start, _, rebuild = split(with_new_state(model, x))
         graph = trace(in_training(model), x)
         values = graph.evaluate(start, x)
@@ -186,6 +226,34 @@ class Projections(AbstractTrainer):
             leaves, state = descend(self.outer, feed, state, start)
         return rebuild(leaves), state, info
 
+    def _solve(self, model, state, x, y):
+        """Steps of a method on the feasibility problem of a minibatch."""
+        start, _, rebuild = split(with_new_state(model, x))
+        problem = TrainingProblem(
+            in_training(model),
+            x,
+            y,
+            self.loss,
+            granularity=self.granularity,
+            split="levels" if isinstance(self.method, _CYCLIC) else "two",
+            numerics=self.numerics,
+            loss_step=self.loss_step,
+            activation_weight=self.metric.activation,
+            parameter_weight=self.metric.parameter,
+        )
+        (outputs,) = problem.y0["inputs"][LOSS]
+        info = self.objective.metrics(outputs, y)
+        assert self.method is not None
+        steps = self.method.make_map(problem)
+        z, _ = jax.lax.scan(
+            lambda z, _: (steps.apply(z), None), steps.init(), length=self.sweeps
+        )
+        leaves = steps.readout(z)["parameters"]
+        if self.outer is not None:
+            feed = [a - b for a, b in zip(start, leaves, strict=True)]
+            leaves, state = descend(self.outer, feed, state, start)
+        return rebuild(leaves), state, info
+
     def _as_gradient(self, displacement, batch):
         unit = 1 / (self.loss_step * batch)
         if not self.metric.weak:
@@ -193,6 +261,15 @@ class Projections(AbstractTrainer):
         return displacement * jnp.asarray(-unit, displacement.dtype)
 
 
+# Of neurons only the step of the loss counts: copies have weight 1.
+_METHOD = {
+    "activation_weight": 0.03,
+    "parameter_weight": 10.0,
+    "output_weight": 4.0,
+    "elementwise_weight": 1.0,
+    "loss_step": 5.0,
+    "sweeps": 50,
+}
 # A minibatch of the pure method is a whole update, so its sweeps are strong; with an
 # outer optimiser, which averages over minibatches, weak ones generalise better.
 _PURE = {

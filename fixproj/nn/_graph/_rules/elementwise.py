@@ -163,3 +163,22 @@ def project_maximum(operation, inputs, output, displacement, weights):
     moved = relu_displacement(above, displacement, copied[position], weights.output)
     moved = _gather_copies(moved, operation.avals[position])
     return (moved, None) if position == 0 else (None, moved)
+
+
+@register_projection("sum_relu")
+def project_sum_relu(operation, inputs, output, displacement, weights):
+    """{z = max(x_1 + ... + x_n, 0)}: only the sum matters, eased by all of them."""
+    rest = list(inputs)
+    total = rest.pop()
+    for term in rest:
+        total = total + term
+    ease = [1 / weight for weight in weights.inputs]
+    moved = relu_displacement(total, displacement, 1 / sum(ease), weights.output)
+    return tuple(e / sum(ease) * moved for e in ease)
+
+
+@register_projection("identity")
+def project_identity(operation, inputs, output, displacement, weights):
+    """{z = x}."""
+    share = weights.output / (weights.inputs[0] + weights.output)
+    return (share * displacement,)

@@ -1,0 +1,185 @@
+"""Neurons as constraints, without their copies, beside PJAX.
+
+    python -m benchmarks.projections_neuron FOLDER [--equality | --cost]
+
+FOLDER is a checkout of https://github.com/AndreasBergmeister/pjax, whose requirements
+(frozendict, networkx) must be importable. First, parameters after 50 steps of
+alternating and cyclic projections, with and without skips, in both precisions, from the
+same start on the same minibatch. Then the cost of a step at 784-128-128-10 with skips
+and 256 examples of random numbers: CPU time, and temporary memory from XLA's analysis.
+"""
+
+import statistics
+import sys
+import time
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+
+import fixproj as fp
+from benchmarks._timing import markdown_table
+from fixproj import nn
+
+
+STEPS = 50
+METHODS = {
+    "AP": fp.AlternatingProjections(),
+    "CP": fp.CyclicProjections(),
+    "DR": fp.DouglasRachford(),
+}
+
+
+def network(params, x, skip):
+    """A perceptron whose last layer, without a bias, sees all others if `skip`."""
+    seen = []
+    for w, b in params[:-1]:
+        x = jax.nn.relu(x @ w + b[None])
+        seen.append(x)
+    return (jnp.concatenate(seen, axis=-1) if skip else x) @ params[-1]
+
+
+def pjax_network(sizes, skip):
+    """The same in PJAX."""
+    import pjax  # pyright: ignore
+    from pjax import nn as layers  # pyright: ignore
+
+    class Network(layers.Module):
+        def __init__(self):
+            for k, (i, o) in enumerate(zip(sizes, sizes[1:], strict=False)):
+                setattr(self, f"dense_{k}", layers.Linear(i, o))
+                setattr(self, f"relu_{k}", layers.ReLU(o))
+            self.out = layers.Linear(sum(sizes[1:]) if skip else sizes[-1], 10)
+
+        def __call__(self, x):
+            seen = []
+            for k in range(len(sizes) - 1):
+                x = getattr(self, f"relu_{k}")(getattr(self, f"dense_{k}")(x))
+                seen.append(x)
+            return self.out(pjax.concatenate(seen, axis=-1) if skip else x)
+
+    return Network()
+
+
+def setting(sizes, skip, batch):
+    """PJAX's network and parameters, the same as ours, and a minibatch."""
+    from pjax.core.frozen_dict import freeze  # pyright: ignore
+
+    theirs = pjax_network(sizes, skip)
+    start = theirs.init(jr.key(0))
+    start = freeze({k: v.astype(float) for k, v in start.items()})
+    x = jr.normal(jr.key(1), (batch, sizes[0]))
+    y = jr.randint(jr.key(2), (batch,), 0, 10)
+    return theirs, start, as_ours(start, len(sizes) - 1), x, y
+
+
+def as_ours(params, hidden):
+    """PJAX's dictionary as our list."""
+    layers = [
+        (params[f"dense_{k}.weight"], params[f"relu_{k}.bias"]) for k in range(hidden)
+    ]
+    return [*layers, params["out.weight"]]
+
+
+def pjax_update(theirs, name, steps):
+    """PJAX's steps, as a function of parameters and a minibatch."""
+    import pjax  # pyright: ignore
+    from pjax import optim  # pyright: ignore
+
+    kinds = {
+        "AP": optim.AlternatingProjections,
+        "CP": optim.CyclicProjections,
+        "DR": optim.DouglasRachford,
+    }
+    optimizer = kinds[name](steps_per_update=steps)
+
+    def update(params, x, y):
+        def loss(params):
+            labels = jax.nn.one_hot(y, 10, dtype=x.dtype)
+            return pjax.cross_entropy(theirs.apply(params, x), labels)
+
+        return optimizer.update(loss, params)[0]
+
+    return update
+
+
+def our_update(skip, name, steps):
+    """Ours, in PJAX's numerics."""
+    trainer = nn.Projections("neuron", METHODS[name], numerics="pjax", sweeps=steps)
+
+    def update(params, x, y):
+        model = (lambda p, x: network(p, x, skip), params)
+        return trainer.update(model, None, x, y)[0][1]
+
+    return update
+
+
+def equality(sizes=(20, 16, 12), batch=32):
+    """The largest difference of parameters after the steps."""
+    rows = []
+    for wide in (False, True):
+        with jax.enable_x64(wide):
+            for skip in (False, True):
+                theirs, start, ours, x, y = setting(sizes, skip, batch)
+                for name in ("AP", "CP"):
+                    a = pjax_update(theirs, name, STEPS)(start, x, y)
+                    b = eqx.filter_jit(our_update(skip, name, STEPS))(ours, x, y)
+                    pairs = zip(
+                        jax.tree.leaves(as_ours(a, len(sizes) - 1)),
+                        jax.tree.leaves(b),
+                        strict=True,
+                    )
+                    gap = max(float(jnp.max(jnp.abs(p - q))) for p, q in pairs)
+                    kind = "float64" if wide else "float32"
+                    rows.append([name, "yes" if skip else "no", kind, f"{gap:.1e}"])
+    print(markdown_table(["method", "skips", "dtype", "largest difference"], rows))
+
+
+def cost(sizes=(784, 128, 128), batch=256, names=("AP", "DR")):
+    """CPU milliseconds and temporary megabytes of one step, in turns."""
+    theirs, start, ours, x, y = setting(sizes, True, batch)
+    rows = []
+    for name in names:
+        made = {
+            "PJAX": (pjax_update(theirs, name, 10), start),
+            "ours": (our_update(True, name, 10), ours),
+        }
+        compiled, samples = {}, {who: [] for who in made}
+        memory = {}
+        for who, (update, params) in made.items():
+            begun = time.perf_counter()
+            compiled[who] = jax.jit(update).lower(params, x, y).compile()
+            took = time.perf_counter() - begun
+            size = compiled[who].memory_analysis().temp_size_in_bytes / 2**20
+            memory[who] = (size, took)
+            jax.block_until_ready(compiled[who](params, x, y))
+        for _ in range(3):
+            for who, (_, params) in made.items():
+                begun = time.process_time()
+                jax.block_until_ready(compiled[who](params, x, y))
+                samples[who].append((time.process_time() - begun) / 10 * 1e3)
+        times = {who: statistics.median(found) for who, found in samples.items()}
+        for who in made:
+            size, took = memory[who]
+            rows.append([name, who, times[who], size, took])
+        size = memory["PJAX"][0] / memory["ours"][0]
+        rows.append([name, "ratio", times["PJAX"] / times["ours"], size, ""])
+    heads = ["method", "", "CPU ms/step", "temporary MB", "compilation s"]
+    print(markdown_table(heads, rows))
+
+
+def main(arguments):
+    """Print the tables."""
+    folders = [a for a in arguments if not a.startswith("-")]
+    if len(folders) != 1:
+        sys.exit(__doc__)
+    sys.path.insert(0, folders[0])
+    if "--cost" not in arguments:
+        equality()
+    if "--equality" not in arguments:
+        cost()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,283 @@
+"""Training with all layers at work at once, each on another minibatch.
+
+A sweep goes from the output to the input, after a forward pass: its time grows with the
+depth. Here every operation of the model sits on a level, the longest way from the
+inputs, and in one step
+
+- the operations of level l evaluate minibatch t - l, on what the level before gave in
+  the last step, and
+- they project minibatch t - 2 D + l (D is the deepest level), on the displacement that
+  the level behind gave in the last step.
+
+So no level waits for another one in the same step; what passes between them, values
+on the way forward and displacements on the way back, is state. The price is delay: in
+step t a parameter of level l moves by what minibatch t - 2 D + l asks for, and the
+values of 2 (D - l) minibatches are kept.
+
+Pipelines with delayed updates: Petrowski, Dreyfus & Girault, "Performance analysis of a
+pipelined backpropagation parallel algorithm", 1993; Huo et al., "Decoupled parallel
+backpropagation with convergence guarantee", 2018.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PyTree
+
+from fixproj.nn._adapt import in_training, with_new_state
+from fixproj.nn._graph import Metric, Trace, split, trace
+from fixproj.nn._graph._sweep import _PRODUCTS, project_node
+from fixproj.nn._graph._wires import pull
+from fixproj.nn._trainers._loss import AbstractLoss, loss_named
+from fixproj.nn._trainers._optimiser import check_optimiser, descend
+from fixproj.nn._trainers._trainer import AbstractTrainer
+
+
+class LayerParallel(AbstractTrainer):
+    """Weak projections as `Projections(outer=...)`, all layers at once.
+
+    Nothing in a step depends on the depth of the network but the amount of work, all of
+    which can be done at the same time: the longest chain of operations is that of the
+    slowest layer, forward and back. The displacements that reach a parameter are those
+    of a minibatch seen up to 2 depth steps ago. What `update` reports is the loss of
+    the minibatch that comes out of the network in that step.
+
+    Args:
+        batch: a pair (x, y) of the shapes that will be trained on; only shapes and
+            dtypes are read.
+        outer: the optax transformation that displacements are fed to.
+        loss: as for `Projections`.
+        activation_weight: as for `Projections`.
+        parameter_weight: as for `Projections`.
+        output_weight: as for `Projections`.
+        elementwise_weight: as for `Projections`.
+
+    Raises:
+        ValueError: if the loss is not known.
+        TypeError: if `outer` is not an optax transformation.
+
+    References:
+        Huo et al., "Decoupled parallel backpropagation with convergence guarantee",
+        2018, delay gradients in the same way.
+
+    Examples:
+        >>> import jax, optax
+        >>> from fixproj import nn
+        >>> x = jax.random.normal(jax.random.key(0), (256, 2))
+        >>> y = (x[:, 0] > x[:, 1]).astype(int)
+        >>> trainer = nn.LayerParallel((x[:32], y[:32]), optax.adam(1e-2))
+    """
+
+    batch: tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct] = eqx.field(static=True)
+    outer: optax.GradientTransformation
+    objective: AbstractLoss
+    metric: Metric
+
+    def __init__(
+        self,
+        batch: tuple[Array, Array],
+        outer: optax.GradientTransformation,
+        *,
+        loss: str = "cross_entropy",
+        activation_weight: float | Float[Array, ""] = 300.0,
+        parameter_weight: float | Float[Array, ""] = 1e4,
+        output_weight: float | Float[Array, ""] = 4.0,
+        elementwise_weight: float | Float[Array, ""] = 0.05,
+    ):
+        check_optimiser("outer", outer)
+        x, y = (jnp.asarray(part) for part in batch)
+        self.batch = (
+            jax.ShapeDtypeStruct(x.shape, x.dtype),
+            jax.ShapeDtypeStruct(y.shape, y.dtype),
+        )
+        self.outer, self.objective = outer, loss_named(loss)
+        self.metric = Metric(
+            activation_weight,
+            parameter_weight,
+            output_weight,
+            elementwise_weight,
+            weak=True,
+        )
+
+    def depth(self, model: PyTree) -> int:
+        """How many steps a minibatch takes from the input to the output."""
+        return _Plan(trace(in_training(model), self.batch[0])).depth
+
+    def init(self, model: PyTree) -> PyTree:
+        """An empty pipeline, and the optimiser's state; see `AbstractTrainer.init`."""
+        leaves = split(model).leaves
+        plan = _Plan(trace(in_training(model), self.batch[0]))
+        _, y = self.batch
+        return {
+            "time": jnp.zeros((), jnp.int32),
+            "values": plan.empty(plan.remembered),
+            "asked": plan.empty(plan.postponed),
+            "labels": jnp.zeros((plan.depth, *y.shape), y.dtype),
+            "outer": self.outer.init(leaves),
+        }
+
+    def update(
+        self, model: PyTree, state: PyTree, x: Array, y: Array
+    ) -> tuple[PyTree, PyTree, dict[str, Any]]:
+        """One step of all layers; see `AbstractTrainer.update`."""
+        if x.shape != self.batch[0].shape:
+            raise ValueError(
+                "LayerParallel keeps minibatches of one shape, "
+                f"{self.batch[0].shape}, from step to step; got {x.shape}."
+            )
+        leaves, _, rebuild = split(with_new_state(model, x))
+        plan = _Plan(trace(in_training(model), x))
+        still, new = plan.forward(leaves, x, state["values"])
+        labels = jnp.concatenate([state["labels"], y[None]])
+        outputs = new[plan.trace.output]
+        info = self.objective.metrics(outputs, labels[0])
+        wanted = -self.objective.slope(outputs, labels[0])
+        # Until the first minibatch comes out there is nothing to ask for.
+        wanted = jnp.where(state["time"] >= plan.depth, wanted, jnp.zeros_like(wanted))
+        moved, asked = plan.backward(wanted, still, new, state, self.metric)
+        unit = jnp.asarray(-1 / x.shape[0], wanted.dtype)
+        feed = [
+            jnp.zeros_like(leaf) if m is None else (unit * m).astype(leaf.dtype)
+            for leaf, m in zip(leaves, moved, strict=True)
+        ]
+        leaves, outer = descend(self.outer, feed, state["outer"], leaves)
+        values = {
+            number: jnp.concatenate([new[number][None], ring[:-1]])
+            for number, ring in state["values"].items()
+        }
+        state = {
+            "time": state["time"] + 1,
+            "values": values,
+            "asked": asked,
+            "labels": labels[1:],
+            "outer": outer,
+        }
+        return rebuild(leaves), state, info
+
+
+class _Plan:
+    """The level of every variable, and how long its values are needed.
+
+    A level begins with each product; what follows it (biases, activation functions)
+    belongs to it. What depends on parameters only has none, it is always up to date.
+
+    Attributes:
+        depth: the level of the output.
+        remembered: for each variable that is needed later, for how many steps.
+        postponed: for each variable that a later level takes from, how many levels
+            there are in between at most.
+    """
+
+    def __init__(self, trace: Trace):
+        self.trace = trace
+        self.level = {trace.input: 0}
+        self.avals: dict[int, Any] = {}
+        entered: set[int] = set()
+        for op in trace.operations:
+            before = [i for i in op.inputs if i in self.level]
+            self.avals.update(zip(op.inputs, op.avals, strict=True))
+            self.avals.update(zip(op.outputs, op.out_avals, strict=True))
+            if not before:
+                continue
+            level = max(self.level[i] for i in before)
+            if op.name in _PRODUCTS and any(i in entered for i in before):
+                level += 1
+            self.level.update(dict.fromkeys(op.outputs, level))
+            if op.name in _PRODUCTS or any(i in entered for i in before):
+                entered.update(op.outputs)
+        self.depth = self.level.get(trace.output, 0)
+        self.remembered: dict[int, int] = {}
+        self.postponed: dict[int, int] = {}
+        for op in trace.operations:
+            level = self.level.get(op.outputs[0])
+            if level is None:
+                continue
+            for i, free in zip(op.inputs, op.free, strict=True):
+                if i in self.level:
+                    self._need(self.remembered, i, level - self.level[i])
+                    if op.kind != "known":
+                        age = 2 * self.depth - level - self.level[i]
+                        self._need(self.remembered, i, age)
+                    if free:
+                        self._need(self.postponed, i, level - self.level[i])
+            if op.kind == "node":
+                age = 2 * (self.depth - level)
+                self._need(self.remembered, op.outputs[0], age)
+
+    @staticmethod
+    def _need(table, number, steps):
+        if steps > table.get(number, 0):
+            table[number] = steps
+
+    def empty(self, table: dict[int, int]) -> dict[int, Array]:
+        """Rings of zeros."""
+        return {
+            number: jnp.zeros((length, *aval.shape), aval.dtype)
+            for number, length in table.items()
+            for aval in [self.avals[number]]
+        }
+
+    def forward(self, leaves, x, rings):
+        """What depends on the parameters only, and what every level evaluates now."""
+        still = dict(self.trace.constants)
+        still.update(zip(self.trace.parameters, leaves, strict=True))
+        new = {self.trace.input: x}
+        for op in self.trace.operations:
+            level = self.level.get(op.outputs[0])
+            if level is None:
+                values, inputs = still, [still[i] for i in op.inputs]
+            else:
+                values = new
+                inputs = [
+                    self._past(i, level - self.level.get(i, level), still, new, rings)
+                    for i in op.inputs
+                ]
+            values.update(zip(op.outputs, op.evaluate(inputs), strict=True))
+        return still, new
+
+    def _past(self, number, steps, still, new, rings):
+        """A value, as its level made it that many steps ago."""
+        if number not in self.level:
+            return still[number]
+        return new[number] if steps == 0 else rings[number][steps - 1]
+
+    def backward(self, wanted, still, new, state, metric):
+        """The displacements of the parameters, and those for later steps."""
+        rings, old = state["values"], state["asked"]
+        pending = {number: ring[0] for number, ring in old.items()}
+        later = {
+            number: [*ring[1:], jnp.zeros_like(ring[0])] for number, ring in old.items()
+        }
+        pending[self.trace.output] = wanted
+        for op in reversed(self.trace.operations):
+            if op.kind == "known" or not any(out in pending for out in op.outputs):
+                continue
+            level = self.level.get(op.outputs[0], 0)
+            arrived = [
+                pending.get(out, jnp.zeros(aval.shape, aval.dtype))
+                for out, aval in zip(op.outputs, op.out_avals, strict=True)
+            ]
+            ages = [2 * self.depth - level - self.level.get(i, 0) for i in op.inputs]
+            inputs = [
+                self._past(i, age, still, new, rings)
+                for i, age in zip(op.inputs, ages, strict=True)
+            ]
+            moving = [i for i, free in zip(op.inputs, op.free, strict=True) if free]
+            if op.kind == "wire":
+                found = pull(op, inputs, arrived)
+            else:
+                age = 2 * (self.depth - level)
+                output = self._past(op.outputs[0], age, still, new, rings)
+                found = project_node(op, self.trace, inputs, output, arrived[0], metric)
+                found = [m for m, f in zip(found, op.free, strict=True) if f]
+            for i, m in zip(moving, found, strict=True):
+                gap = level - self.level.get(i, level)
+                if gap == 0:
+                    pending[i] = pending[i] + m if i in pending else m
+                else:
+                    later[i][gap - 1] = later[i][gap - 1] + m
+        moved = [pending.get(number) for number in self.trace.parameters]
+        return moved, {number: jnp.stack(rows) for number, rows in later.items()}

@@ -1,0 +1,302 @@
+"""Constraints of whole networks: PJAX's iterates without its copies, and any method."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import fixproj as fp
+from fixproj import nn
+from fixproj.nn._graph import _neuron
+from fixproj.projections import Bilinear
+
+from .models import eqx_mlp, rings
+
+
+pytestmark = pytest.mark.slow_in_x64
+
+SIZES, CLASSES, BATCH = (6, 5, 4), 3, 7
+
+
+def _forward(params, x, skip):
+    seen = []
+    for w, b in params[:-1]:
+        x = jax.nn.relu(x @ w + b[None])
+        seen.append(x)
+    return (jnp.concatenate(seen, axis=-1) if skip else x) @ params[-1]
+
+
+def _setting(getkey, skip):
+    params = [
+        (jr.normal(getkey(), (i, o)), 0.1 * jr.normal(getkey(), (o,)))
+        for i, o in zip(SIZES, SIZES[1:], strict=False)
+    ]
+    width = sum(SIZES[1:]) if skip else SIZES[-1]
+    params.append(jr.normal(getkey(), (width, CLASSES)))
+    x, y = jr.normal(getkey(), (BATCH, SIZES[0])), jnp.arange(BATCH) % CLASSES
+    return (lambda p, x: _forward(p, x, skip)), params, x, y
+
+
+# The same constraints with every copy written out, (batch, outputs, inputs), in PJAX's
+# numerics: Newton from 0 on the scalar equation, means of the users' means.
+
+
+def _dot(x, w, y):
+    def residual(t, p, q, y):
+        return ((1 + t**2) * p + t * q) / (1 - t**2) ** 2 - y + t
+
+    p = jnp.sum(x * w, axis=-1)
+    q = jnp.sum(x * x, axis=-1) + jnp.sum(w * w, axis=-1)
+    slope = jnp.vectorize(jax.grad(residual))
+    t = jnp.zeros_like(p)
+    for _ in range(10):
+        t = t - residual(t, p, q, y) / slope(t, p, q, y)
+    t = t[..., None]
+    return (x + t * w) / (1 - t**2), (w + t * x) / (1 - t**2)
+
+
+def _relu(b, s, y):
+    total, n = b + s, 2
+    flat, slope = total / n, (y - total) / (n + 1)
+    first = jnp.where(total < 0, y**2, y**2 + n * flat**2)
+    move_first = jnp.where(total < 0, 0, -flat)
+    second = jnp.where(y == 0, y**2 + n * flat**2, (n + 1) * slope**2)
+    move_second = jnp.where(jnp.maximum(0, y - slope) == 0, -flat, slope)
+    move = jnp.where(first < second, move_first, move_second)
+    return b + move, s + move
+
+
+def _spread(x, w):
+    shape = (x.shape[0], w.shape[1], x.shape[1])
+    return jnp.broadcast_to(x[:, None], shape), jnp.broadcast_to(w.T[None], shape)
+
+
+def _with_copies(params, x, y, skip, steps):
+    """Alternating projections with all copies; returns the parameters."""
+    weights = [w for w, _ in params[:-1]] + [params[-1]]
+    biases = [b for _, b in params[:-1]]
+    labels = jax.nn.one_hot(y, CLASSES, dtype=x.dtype)
+    h, dots, relus = x, [], []
+    seen = []
+    for w, b in zip(weights, biases, strict=False):
+        dots.append(_spread(h, w))
+        s = h @ w
+        relus.append((jnp.broadcast_to(b[None], s.shape), s))
+        h = jax.nn.relu(s + b[None])
+        seen.append(h)
+    last = jnp.concatenate(seen, axis=-1) if skip else h
+    dots.append(_spread(last, weights[-1]))
+    logits = last @ weights[-1]
+
+    def step(carry, _):
+        weights, biases, dots, relus, logits = carry
+        point = logits
+        for _ in range(10):
+            point = logits + 5 * (labels - jax.nn.softmax(point))
+        weights = [jnp.mean(w, axis=0).T for _, w in dots]
+        asked = [jnp.mean(copies, axis=1) for copies, _ in dots]
+        wanted = [asked[k + 1] for k in range(len(relus))]
+        if skip:
+            split = jnp.split(asked[-1], np.cumsum(SIZES[1:-1]), axis=1)
+            wanted = [
+                (w + part) / 2 for w, part in zip(wanted[:-1], split[:-1], strict=True)
+            ] + [split[-1]]
+        relus = [_relu(b, s, t) for (b, s), t in zip(relus, wanted, strict=True)]
+        hidden = [jax.nn.relu(b + s) for b, s in relus]
+        last = jnp.concatenate(hidden, axis=-1) if skip else hidden[-1]
+        inputs = [x, *hidden[:-1], last]
+        dots = [_spread(h, w) for h, w in zip(inputs, weights, strict=True)]
+        biases = [jnp.mean(b, axis=0) for b, _ in relus]
+        targets = [s for _, s in relus] + [point]
+        dots = [_dot(*d, t) for d, t in zip(dots, targets, strict=True)]
+        products = [jnp.sum(a * w, axis=-1) for a, w in dots]
+        relus = [
+            (jnp.broadcast_to(b[None], s.shape), s)
+            for b, s in zip(biases, products, strict=False)
+        ]
+        logits = products[-1]
+        return (weights, biases, dots, relus, logits), None
+
+    carry = (weights, biases, dots, relus, logits)
+    weights, biases, *_ = jax.lax.scan(step, carry, length=steps)[0]
+    return [*zip(weights, biases, strict=False), weights[-1]]
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_alternating_projections_equal_those_with_all_copies(getkey, skip):
+    fn, params, x, y = _setting(getkey, skip)
+    steps = 12
+    problem = nn.TrainingProblem(
+        (fn, params),
+        x,
+        y,
+        "cross_entropy",
+        granularity="neuron",
+        numerics="pjax",
+    )
+    step = fp.AlternatingProjections().make_map(problem).apply
+    z, _ = jax.lax.scan(lambda z, _: (step(z), None), problem.y0, length=steps)
+    found = problem.model(z)[1]
+    # One program for each: operation by operation this takes minutes.
+    expected = jax.jit(_with_copies, static_argnums=(3, 4))(params, x, y, skip, steps)
+    tolerance = 1e-11 if x.dtype == jnp.float64 else 1e-5
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, atol=tolerance)
+    moved = [
+        float(jnp.max(jnp.abs(a - b)))
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(params), strict=True)
+    ]
+    assert min(moved) > 1e-4
+
+
+def test_exact_copies_are_nearest_points(getkey):
+    """Every pair of copies against `projections.Bilinear`, also from unequal copies."""
+    x, w = jr.normal(getkey(), (1, 4, 6)), jr.normal(getkey(), (1, 6, 3))
+    scalars = [jr.normal(getkey(), (1, 4, 3)) for _ in range(4)]
+    copies = _neuron.Copies(x, w, *scalars)
+    wanted = 3 * jr.normal(getkey(), (1, 4, 3))
+
+    def all_of(c):
+        left = (
+            c.ll[..., None] * x[:, :, None]
+            + c.lr[..., None] * w.swapaxes(1, 2)[:, None]
+        )
+        right = (
+            c.rl[..., None] * x[:, :, None]
+            + c.rr[..., None] * w.swapaxes(1, 2)[:, None]
+        )
+        return left, right
+
+    moved = _neuron.project(copies, x, w, wanted, (True, True), 1.0, None)
+    left, right, value = Bilinear().project((*all_of(copies), wanted))
+    found = all_of(moved)
+    np.testing.assert_allclose(found[0], left, atol=2e-4)
+    np.testing.assert_allclose(found[1], right, atol=2e-4)
+    np.testing.assert_allclose(_neuron.value(moved, x, w), value, atol=1e-3)
+    np.testing.assert_allclose(
+        _neuron.mean_left(moved, x, w), jnp.mean(left, axis=2), atol=2e-4
+    )
+    np.testing.assert_allclose(
+        _neuron.mean_right(moved, x, w).swapaxes(1, 2), jnp.mean(right, 1), atol=2e-4
+    )
+    # With x fixed the set is affine in (w, y).
+    still = _neuron.agreeing_matrices(x, w)
+    moved = _neuron.project(still, x, w, wanted, (False, True), 1.0, None)
+    gap = wanted - jnp.matmul(x, w)
+    t = gap / (1 + jnp.sum(x**2, axis=2, keepdims=True))
+    np.testing.assert_allclose(moved.rl, t, rtol=1e-4, atol=1e-6)
+
+
+METHODS = {
+    "alternating": (fp.AlternatingProjections(), "two"),
+    "douglas_rachford": (fp.DouglasRachford(), "two"),
+    "difference_map": (fp.DifferenceMap(), "two"),
+    "rrr": (fp.RRR(), "two"),
+    "cyclic": (fp.CyclicProjections(), "levels"),
+    "cyclic_douglas_rachford": (fp.CyclicDouglasRachford(), "levels"),
+}
+
+
+# Compiling is what these take; each method and granularity is in at least one.
+CASES = [
+    ("alternating", "layer"),
+    ("douglas_rachford", "neuron"),
+    *(
+        pytest.param(name, granularity, marks=pytest.mark.slow)
+        for name in METHODS
+        for granularity in ("layer", "neuron")
+        if (name, granularity)
+        not in (("alternating", "layer"), ("douglas_rachford", "neuron"))
+    ),
+]
+
+
+@pytest.mark.one_precision
+@pytest.mark.parametrize("name,granularity", CASES)
+def test_any_method_solves_it(getkey, name, granularity):
+    method, split = METHODS[name]
+    x, y = rings(getkey(), 48)
+    model = eqx_mlp(getkey(), (2, 24, 2))
+    problem = nn.TrainingProblem(model, x, y, granularity=granularity, split=split)
+    solution = fp.solve(problem, method, max_steps=300, throw=False)
+    accuracy = nn.evaluate(problem.model(solution.value), (x, y))["accuracy"]
+    assert accuracy > max(0.8, nn.evaluate(model, (x, y))["accuracy"])
+
+
+@pytest.mark.one_precision
+def test_an_iteration_accelerates_it_and_a_solution_is_a_fixed_point(getkey):
+    """One linear layer: the constraints have a common point, which is found."""
+    x = jr.normal(getkey(), (6, 8))
+    y = jnp.arange(6) % 3
+    model = (lambda p, x: x @ p, 0.1 * jr.normal(getkey(), (8, 3)))
+    problem = nn.TrainingProblem(model, x, y, parameter_weight=1.0)
+    solution = fp.solve(problem, fp.AlternatingProjections(), fp.Anderson())
+    assert bool(solution.result == fp.RESULTS.successful)
+    outputs = x @ problem.model(solution.value)[1]
+    own = jnp.take_along_axis(outputs, y[:, None], axis=1)
+    others = jnp.where(jax.nn.one_hot(y, 3) > 0, -jnp.inf, outputs)
+    assert float(jnp.min(own - jnp.max(others, 1, keepdims=True))) > 1 - 1e-2
+
+
+@pytest.mark.one_precision
+def test_identities_make_two_colours(getkey):
+    """A skip over one product is an odd circle."""
+    block = lambda h: h + jax.nn.relu(h)
+    model = eqx.nn.Sequential(
+        [
+            eqx.nn.Linear(2, 8, key=getkey()),
+            eqx.nn.Lambda(block),
+            eqx.nn.Linear(8, 2, key=getkey()),
+        ]
+    )
+    x, y = rings(getkey(), 16)
+    problem = nn.TrainingProblem(model, x, y)
+    constraints = problem.sets[0].constraints
+    names = [node.name for node in constraints.trace.nodes]
+    assert "identity" in names
+    first, second = constraints.two_sets()
+    for members in (first, second):
+        for node in members:
+            assert not set(constraints.parents.get(node, ())) & set(members)
+    assert set(first) | set(second) == set(constraints.nodes)
+
+
+@pytest.mark.one_precision
+def test_memory_does_not_hold_the_copies(getkey):
+    """No array of a step has batch x inputs x outputs entries, nor the whole step."""
+    model = (
+        lambda p, x: jax.nn.relu(x @ p[0]) @ p[1],
+        [jr.normal(getkey(), (64, 96)), jr.normal(getkey(), (96, 10))],
+    )
+    x, y = jr.normal(getkey(), (80, 64)), jnp.zeros(80, int)
+    trainer = nn.Projections("neuron", sweeps=3)
+    compiled = eqx.filter_jit(trainer.update).lower(model, None, x, y).compile()
+    memory = compiled.compiled.memory_analysis()
+    assert memory.temp_size_in_bytes < 4 * 64 * 96 * 80 / 2
+
+
+@pytest.mark.one_precision
+@pytest.mark.parametrize(
+    "options,words",
+    [
+        ({"granularity": "weight"}, "granularity.*'layer', 'neuron'"),
+        ({"split": "three"}, "split"),
+        ({"numerics": "pjax"}, "granularity='neuron'"),
+        ({"loss": "l3"}, "loss must be"),
+        ({"loss_step": -1.0}, "loss_step"),
+        ({"parameter_weight": 0.0}, "parameter_weight"),
+    ],
+)
+def test_bad_options(getkey, options, words):
+    x, y = rings(getkey(), 8)
+    with pytest.raises(ValueError, match=words):
+        nn.TrainingProblem(eqx_mlp(getkey(), (2, 4, 2)), x, y, **options)
+
+
+@pytest.mark.one_precision
+def test_labels_of_another_shape(getkey):
+    x, _ = rings(getkey(), 8)
+    with pytest.raises(ValueError, match=r"\(8, 2\)"):
+        nn.TrainingProblem(eqx_mlp(getkey(), (2, 4, 2)), x, jnp.ones((8, 3)))

@@ -4,15 +4,19 @@ Fashion-MNIST, 784-128-64-10 with relu, batch 128:
 
 - time of one update: the loop in Python (`jax.random.choice` signs with one key for all
   leaves, forward difference, plain gradient descent), the same as a jitted scan, ours;
-- test accuracy at an equal number of forward passes.
+- accuracy at an equal number of forward passes, beside the peers of `mgd_peers`, and
+  with `--plot` on the way there.
 
-Accuracies need the files of the Debian package dataset-fashion-mnist.
+The last 10 000 of the 60 000 training images are held out; `--validation` shows the
+accuracy on them, by which all settings were chosen. Accuracies need the files of the
+Debian package dataset-fashion-mnist.
 """
 
 import argparse
 import gzip
 import pathlib
 import statistics
+import sys
 
 import equinox as eqx
 import jax
@@ -22,6 +26,7 @@ import numpy as np
 import optax
 
 from benchmarks._timing import interleaved, markdown_table
+from benchmarks.mgd_peers import ForwardGradient, OpenES, Tutorial
 from fixproj import nn
 
 
@@ -170,66 +175,167 @@ def decaying(rate, updates):
     return optax.adam(optax.cosine_decay_schedule(rate, updates))
 
 
-def accuracy(make, passes, seed, data, per_update):
-    """The test accuracy after so many forward passes."""
-    (x, y), test = data
-    updates = passes // per_update
-    trainer = make(updates, seed)
-
-    @eqx.filter_jit
-    def run(params):
-        state = trainer.init((forward, params))
-
-        def step(carry, key):
-            params, state = carry
-            rows = jr.randint(key, (BATCH,), 0, x.shape[0])
-            model, state, _ = trainer.update((forward, params), state, x[rows], y[rows])
-            return (model[1], state), None
-
-        keys = jr.split(jr.key(seed + 100), updates)
-        return jax.lax.scan(step, (params, state), keys)[0][0]
-
-    params = run(start(jr.key(seed)))
-    return nn.evaluate((forward, params), test)["accuracy"]
+def mgd(rate, **options):
+    """`nn.MGD` as a function of the number of updates and the seed."""
+    return lambda n, s: _on_params(
+        nn.MGD(decaying(rate, n), seed=s, warn=False, **options)
+    )
 
 
-# What is trained, and the forward passes that an update takes; a backward one is two.
+def _on_params(trainer):
+    """A trainer with the protocol of the peers: parameters in, parameters out."""
+
+    class OnParams:
+        def init(self, params):
+            return trainer.init((forward, params))
+
+        def update(self, params, state, x, y):
+            model, state, _ = trainer.update((forward, params), state, x, y)
+            return model[1], state
+
+    return OnParams()
+
+
+def amplitudes(params):
+    """Initial sizes of the weights, and a tenth for biases, which start from zero."""
+    return [((2 / w.shape[0]) ** 0.5, 0.1) for w, _ in params]
+
+
+def times_amplitudes(units, power=1):
+    """Parameters in units of their initial sizes, as they are; or the reverse."""
+    pairs = zip(units, amplitudes(units), strict=True)
+    return [(w * a**power, b * c**power) for (w, b), (a, c) in pairs]
+
+
+def relative(rate, **options):
+    """`nn.MGD` of parameters in units of their initial sizes, with a long memory.
+
+    Each layer is perturbed, and moves, in proportion to its size. Where all are
+    perturbed alike, the first layer, whose inputs are the most and the largest, drowns
+    the others.
+    """
+
+    class Relative:
+        def __init__(self, updates, seed):
+            optimiser = optax.adam(optax.cosine_decay_schedule(rate, updates), b1=0.97)
+            self.inner = nn.MGD(optimiser, seed=seed, warn=False, **options)
+
+        def init(self, params):
+            return self.inner.init(self._model(params))
+
+        def update(self, params, state, x, y):
+            model = self._model(params)
+            model, state, _ = self.inner.update(model, state, x, y)
+            return times_amplitudes(model[1]), state
+
+        def _model(self, params):
+            fn = lambda units, x: forward(times_amplitudes(units), x)
+            return fn, times_amplitudes(params, -1)
+
+    return Relative
+
+
+# What is trained, and the forward passes that an update takes. A backward pass counts
+# as two, a forward derivative as one more pass.
 METHODS = {
-    "backpropagation": (lambda n, s: nn.Gradient(decaying(1e-3, n)), 3),
-    "weights": (lambda n, s: nn.MGD(decaying(2e-3, n), seed=s, warn=False), 2),
-    "examples": (
-        lambda n, s: nn.MGD(decaying(2e-3, n), perturb="examples", seed=s),
-        2,
-    ),
-    "nodes": (lambda n, s: nn.MGD(decaying(2e-3, n), perturb="nodes", seed=s), 2),
+    "weights": (relative(0.04, scheme="forward", probes=7), 8),
+    "nodes": (mgd(2e-3, perturb="nodes"), 2),
+    "examples": (mgd(2e-3, perturb="examples"), 2),
+    "weights, two costs per update": (mgd(2e-3), 2),
+    "backpropagation": (lambda n, s: _on_params(nn.Gradient(decaying(1e-3, n))), 3),
+    "forward gradient": (lambda n, s: ForwardGradient(loss, decaying(2e-3, n), s), 2),
+    "OpenES, population 8": (lambda n, s: OpenES(loss, decaying(2e-3, n), seed=s), 8),
+    "tutorial": (lambda n, s: Tutorial(tutorial_step, s), 2),
 }
 
 
-def accuracies(passes, seeds):
-    """A row per method."""
-    data = fashion_mnist()
-    rows = []
-    for name, (make, per_update) in METHODS.items():
-        found = [accuracy(make, passes, s, data, per_update) for s in range(seeds)]
-        spread = statistics.stdev(found) if seeds > 1 else None
-        rows.append((name, statistics.mean(found), spread))
-    print(markdown_table([f"{passes} passes", "test accuracy", "spread"], rows))
+def split(validation):
+    """((x, y) to train on, (x, y) to evaluate on)."""
+    (x, y), test = fashion_mnist()
+    held_out = (x[-10_000:], y[-10_000:])
+    return (x[:-10_000], y[:-10_000]), held_out if validation else test
+
+
+def curve(make, passes, seed, data, per_update, points=1):
+    """Accuracies after equal shares of so many forward passes."""
+    (x, y), held_out = data
+    share = passes // per_update // points
+    trainer = make(share * points, seed)
+
+    @eqx.filter_jit
+    def run(params, state, keys):
+        def step(carry, key):
+            params, state = carry
+            rows = jr.randint(key, (BATCH,), 0, x.shape[0])
+            return trainer.update(params, state, x[rows], y[rows]), None
+
+        return jax.lax.scan(step, (params, state), keys)[0]
+
+    keys = jr.split(jr.key(seed + 100), (points, share))
+    params = start(jr.key(seed))
+    state, found = trainer.init(params), []
+    for part in keys:
+        params, state = run(params, state, part)
+        found.append(nn.evaluate((forward, params), held_out)["accuracy"])
+    return found
+
+
+def accuracies(passes, seeds, validation=False, plot=None, methods=None):
+    """A row per method; a picture of the curves where a path is given."""
+    data = split(validation)
+    points = 20 if plot else 1
+    rows, curves = [], {}
+    for name in methods or METHODS:
+        make, per_update = METHODS[name]
+        found = [curve(make, passes, s, data, per_update, points) for s in range(seeds)]
+        last = [values[-1] for values in found]
+        print(f"{name}: {last}", file=sys.stderr, flush=True)
+        spread = statistics.stdev(last) if seeds > 1 else None
+        rows.append((name, statistics.mean(last), spread))
+        curves[name] = np.mean(found, axis=0)
+    which = "validation" if validation else "test"
+    print(markdown_table([f"{passes} passes", f"{which} accuracy", "spread"], rows))
+    if plot:
+        _draw(curves, passes, plot)
+
+
+def _draw(curves, passes, path):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    for name, values in curves.items():
+        axis.plot(
+            passes * np.arange(1, len(values) + 1) / len(values), values, label=name
+        )
+    axis.set(xlabel="forward passes", ylabel="test accuracy")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    print(f"Wrote {path}")
 
 
 def main(arguments=None):
     """Print the tables."""
     parser = argparse.ArgumentParser(description="Multiplexed gradient descent.")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=7, help="0 leaves times out")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--passes", type=int, nargs="*", default=[11_700])
+    parser.add_argument("--methods", nargs="*", choices=list(METHODS))
+    parser.add_argument("--validation", action="store_true")
+    parser.add_argument("--plot", help="a file for the curves")
     given = parser.parse_args(arguments)
-    times(given.rounds)
+    if given.rounds:
+        times(given.rounds)
     if not FOLDER.exists():
         print(f"\nNo accuracies: {FOLDER} is not there.")
         return
     for passes in given.passes:
         print()
-        accuracies(passes, given.seeds)
+        accuracies(passes, given.seeds, given.validation, given.plot, given.methods)
 
 
 if __name__ == "__main__":

@@ -395,3 +395,17 @@ def test_memory_is_that_of_the_cost():
         return analysis.temp_size_in_bytes
 
     assert bytes_of(30) <= bytes_of(2) * 1.05
+
+
+@pytest.mark.one_precision
+def test_a_batch_is_told_of_once():
+    """A callback for each of many lanes would take minutes to compile."""
+    find = nn.mgd_value_and_grad(lambda w: 1e6 + jnp.sum(w), epsilon=1e-6)
+    lanes = jax.vmap(lambda key: find(jnp.ones(3), key=key)[1])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        text = str(jax.make_jaxpr(lanes)(jr.split(jr.key(0), 1000)))
+        lanes(jr.split(jr.key(0), 1000)).block_until_ready()
+        jax.effects_barrier()
+    assert text.count("debug_callback[") == 1
+    assert [w.category for w in caught] == [nn.mgd.LostPerturbationWarning]

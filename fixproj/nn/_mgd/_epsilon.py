@@ -71,15 +71,17 @@ def warn_if_lost(
     if not is_traced(lost):
         _warn(lost, difference, cost, epsilon, unit, scheme)
         return
-    # The host hears of it only where it is so, if only in one lane of a batch.
+    # The host hears of it once, also from a batch, and only where it is so. Of a batch
+    # it gets the largest numbers among the lanes in which it is so.
+    worst = [
+        eqxi.unvmap_max(jnp.where(lost, value, jnp.zeros_like(value)))
+        for value in (difference, jnp.abs(cost), epsilon)
+    ]
+    lost = eqxi.unvmap_any(lost)
     jax.lax.cond(
-        eqxi.unvmap_any(lost),
+        lost,
         lambda: jax.debug.callback(
-            lambda a, b, c, d: _warn(a, b, c, d, unit, scheme),
-            lost,
-            difference,
-            cost,
-            epsilon,
+            lambda a, b, c, d: _warn(a, b, c, d, unit, scheme), lost, *worst
         ),
         lambda: None,
     )

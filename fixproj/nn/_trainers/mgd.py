@@ -52,7 +52,7 @@ class MGDState(NamedTuple):
     Attributes:
         optimiser: the optimiser's state.
         gradient: the sum of the estimates since the last update; the low-pass filter's
-            value with `highpass`.
+            value with `highpass`. Nothing where every step is an update.
         usable: the number of estimates in the sum.
         step: the time.
         epsilon: the amplitude.
@@ -233,7 +233,11 @@ class MGD(AbstractTrainer):
             )
         return MGDState(
             optimiser=self.optimiser.init(leaves),
-            gradient=[jnp.zeros(x.shape, at_least_single(x.dtype)) for x in leaves],
+            gradient=[
+                jnp.zeros(x.shape, at_least_single(x.dtype))
+                for x in leaves
+                if self._accumulates
+            ],
             usable=jnp.zeros((), work),
             step=jnp.zeros((), jnp.int32),
             epsilon=jnp.asarray(epsilon, work),
@@ -241,6 +245,10 @@ class MGD(AbstractTrainer):
             previous=jnp.asarray(jnp.nan, work),
             filtered=jnp.zeros((), work),
         )
+
+    @property
+    def _accumulates(self) -> bool:
+        return self.highpass is not None or self.tau_theta > 1
 
     def update(
         self, model: PyTree, state: MGDState, x: Array, y: Array
@@ -385,11 +393,12 @@ class MGD(AbstractTrainer):
             info["skipped"] = self.plan.probes - found.usable
         analog = self.highpass is not None
         share = 1 / self.tau_theta
+        estimates = found.gradient if self._accumulates else []
         gradient = [
             total + share * (g.astype(total.dtype) - total)
             if analog
             else total + g.astype(total.dtype)
-            for total, g in zip(state.gradient, found.gradient, strict=True)
+            for total, g in zip(state.gradient, estimates, strict=True)
         ]
         state = state._replace(
             gradient=gradient,
@@ -401,24 +410,29 @@ class MGD(AbstractTrainer):
         )
         if analog:
             return *self._move(leaves, state, state.gradient), info
-        if self.tau_theta == 1:
-            return *self._write(leaves, state), info
+        if not self._accumulates:
+            return *self._write(leaves, state, found.gradient), info
         due = jax.lax.rem(state.step, jnp.int32(self.tau_theta)) == 0
         leaves, state = jax.lax.cond(
-            due, self._write, lambda leaves, state: (leaves, state), leaves, state
+            due, self._write_mean, lambda leaves, state: (leaves, state), leaves, state
         )
         return leaves, state, info
 
-    def _write(self, leaves, state):
-        """An update by the mean estimate, none if nothing was measured."""
+    def _write_mean(self, leaves, state):
+        """An update by the mean estimate."""
         count = jnp.maximum(state.usable, 1)
         mean = [total / count.astype(total.dtype) for total in state.gradient]
-        new, after = self._move(leaves, state, mean)
+        zeros = [jnp.zeros_like(total) for total in state.gradient]
+        leaves, state = self._write(leaves, state, mean)
+        return leaves, state._replace(gradient=zeros)
+
+    def _write(self, leaves, state, gradient):
+        """An update, none if nothing was measured."""
+        new, after = self._move(leaves, state, gradient)
         if self.device is not None:
             keep = lambda a, b: jnp.where(state.usable > 0, a, b)
             new, after = jax.tree.map(keep, (new, after), (leaves, state))
-        zeros = [jnp.zeros_like(total) for total in state.gradient]
-        return new, after._replace(gradient=zeros, usable=jnp.zeros_like(state.usable))
+        return new, after._replace(usable=jnp.zeros_like(state.usable))
 
     def _move(self, leaves, state, gradient):
         gradient = [

@@ -106,7 +106,7 @@ class OpenES:
         scale = self.population * self.deviation
         gradient = (costs - jnp.mean(costs)) @ steps / scale
         updates, inner = self.optimiser.update(gradient, inner, flat)
-        return unravel(flat + updates), (after, inner)
+        return unravel(optax.apply_updates(flat, updates)), (after, inner)
 
     def _strategy(self, params):
         from evosax.core.fitness_shaping import (  # pyright: ignore[reportMissingImports]

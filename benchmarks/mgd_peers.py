@@ -80,9 +80,8 @@ class OpenES:
 
     def init(self, params):
         """A key, and the strategy's state."""
-        flat, _ = ravel_pytree(params)
         if Open_ES is None:
-            return jr.key(self.seed), self.optimiser.init(flat)
+            return jr.key(self.seed), self.optimiser.init(params)
         strategy = self._strategy(params)
         key, after = jr.split(jr.key(self.seed))
         state = strategy.init(key, params, strategy.default_params)
@@ -105,8 +104,8 @@ class OpenES:
         costs = cost(members)
         scale = self.population * self.deviation
         gradient = (costs - jnp.mean(costs)) @ steps / scale
-        updates, inner = self.optimiser.update(gradient, inner, flat)
-        return unravel(optax.apply_updates(flat, updates)), (after, inner)
+        updates, inner = self.optimiser.update(unravel(gradient), inner, params)
+        return optax.apply_updates(params, updates), (after, inner)
 
     def _strategy(self, params):
         from evosax.core.fitness_shaping import (  # pyright: ignore[reportMissingImports]

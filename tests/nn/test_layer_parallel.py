@@ -107,6 +107,26 @@ def test_chain_of_products_does_not_grow_with_depth(getkey):
     assert chains["sweep"][1] >= chains["sweep"][0] + 8
 
 
+def test_levels_on_devices(getkey):
+    """One device here; `benchmarks/projections_parallel.py` runs it on eight."""
+    x, y = rings(getkey(), 8)
+    model = eqx_mlp(getkey(), (2, 4, 4, 2))
+    mesh = jax.make_mesh((1,), ("layers",), (jax.sharding.AxisType.Auto,))
+    results = []
+    for where in (None, mesh):
+        trainer = nn.LayerParallel((x, y), optax.sgd(0.1), mesh=where)
+        state, new = trainer.init(model), model
+        update = eqx.filter_jit(trainer.update)
+        for _ in range(6):
+            new, state, info = update(new, state, x, y)
+        results.append([*split(new).leaves, info["loss"]])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+    with pytest.raises(ValueError, match="one axis"):
+        two = jax.make_mesh((1, 1), ("a", "b"), 2 * (jax.sharding.AxisType.Auto,))
+        nn.LayerParallel((x, y), optax.sgd(0.1), mesh=two)
+
+
 def test_a_batch_of_another_shape(getkey):
     x, y = rings(getkey(), 8)
     model = eqx_mlp(getkey(), (2, 4, 2))

@@ -49,6 +49,8 @@ class LayerParallel(AbstractTrainer):
         batch: a pair (x, y) of the shapes that will be trained on; only shapes and
             dtypes are read.
         outer: the optax transformation that displacements are fed to.
+        mesh: devices that share the levels, a mesh with one axis. Each of them does the
+            work of its own levels and hears of that of the others once in a step.
         loss: as for `Projections`.
         activation_weight: as for `Projections`.
         parameter_weight: as for `Projections`.
@@ -56,7 +58,7 @@ class LayerParallel(AbstractTrainer):
         elementwise_weight: as for `Projections`.
 
     Raises:
-        ValueError: if the loss is not known.
+        ValueError: if the loss is not known, or the mesh has more than one axis.
         TypeError: if `outer` is not an optax transformation.
 
     References:
@@ -75,12 +77,14 @@ class LayerParallel(AbstractTrainer):
     outer: optax.GradientTransformation
     objective: AbstractLoss
     metric: Metric
+    mesh: jax.sharding.Mesh | None = eqx.field(static=True)
 
     def __init__(
         self,
         batch: tuple[Array, Array],
         outer: optax.GradientTransformation,
         *,
+        mesh: jax.sharding.Mesh | None = None,
         loss: str = "cross_entropy",
         activation_weight: float | Float[Array, ""] = 300.0,
         parameter_weight: float | Float[Array, ""] = 1e4,
@@ -93,6 +97,11 @@ class LayerParallel(AbstractTrainer):
             jax.ShapeDtypeStruct(x.shape, x.dtype),
             jax.ShapeDtypeStruct(y.shape, y.dtype),
         )
+        if mesh is not None and len(mesh.axis_names) != 1:
+            raise ValueError(
+                f"mesh must have one axis, the layers', got {mesh.axis_names}."
+            )
+        self.mesh = mesh
         self.outer, self.objective = outer, loss_named(loss)
         self.metric = Metric(
             activation_weight,
@@ -130,18 +139,29 @@ class LayerParallel(AbstractTrainer):
             )
         leaves, _, rebuild = split(with_new_state(model, x))
         plan = _Plan(trace(in_training(model), x))
-        still, new = plan.forward(leaves, x, state["values"])
         labels = jnp.concatenate([state["labels"], y[None]])
-        outputs = new[plan.trace.output]
-        info = self.objective.metrics(outputs, labels[0])
-        wanted = -self.objective.slope(outputs, labels[0])
-        # Until the first minibatch comes out there is nothing to ask for.
-        wanted = jnp.where(state["time"] >= plan.depth, wanted, jnp.zeros_like(wanted))
-        moved, asked = plan.backward(wanted, still, new, state, self.metric)
-        unit = jnp.asarray(-1 / x.shape[0], wanted.dtype)
+
+        def work(levels, leaves, x, label, state):
+            """What the operations of some levels do in this step."""
+            still, new = plan.forward(leaves, x, state["values"], levels)
+            info, wanted = self._ask(plan, new, label, state["time"])
+            moved, asked = plan.backward(wanted, still, new, state, self.metric, levels)
+            return {n: new[n] for n in state["values"] if n in new}, moved, asked, info
+
+        share = (leaves, x, labels[0], state)
+        if self.mesh is None:
+            new, moved, asked, info = work(range(plan.depth + 1), *share)
+        else:
+            new, moved, asked, info = _spread(work, self.mesh, plan.depth + 1, share)
+        asked = {
+            number: jnp.concatenate([ring[1:], jnp.zeros_like(ring[:1])])
+            + asked.get(number, 0)
+            for number, ring in state["asked"].items()
+        }
+        unit = -1 / x.shape[0]
         feed = [
-            jnp.zeros_like(leaf) if m is None else (unit * m).astype(leaf.dtype)
-            for leaf, m in zip(leaves, moved, strict=True)
+            unit * moved[number] if number in moved else jnp.zeros_like(leaf)
+            for number, leaf in zip(plan.trace.parameters, leaves, strict=True)
         ]
         leaves, outer = descend(self.outer, feed, state["outer"], leaves)
         values = {
@@ -156,6 +176,55 @@ class LayerParallel(AbstractTrainer):
             "outer": outer,
         }
         return rebuild(leaves), state, info
+
+    def _ask(self, plan, new, label, time):
+        """The loss of the minibatch that comes out, and how its output is to move."""
+        outputs = new.get(plan.trace.output)
+        if outputs is None:
+            return {}, None
+        wanted = -self.objective.slope(outputs, label)
+        # Until the first minibatch comes out there is nothing to ask for.
+        wanted = jnp.where(time >= plan.depth, wanted, jnp.zeros_like(wanted))
+        return self.objective.metrics(outputs, label), wanted
+
+
+def _spread(work, mesh, levels, share):
+    """`work`, each device on its own levels; results are added up over the devices."""
+    (axis,) = mesh.axis_names
+    count = mesh.shape[axis]
+    parts = [
+        [n for n in range(levels) if n * count // levels == d] for d in range(count)
+    ]
+    tasks = [lambda share, part=part: work(part, *share) for part in parts]
+    shapes = [jax.eval_shape(task, share) for task in tasks]
+    whole = [{}, {}, {}, {}]
+    for result in shapes:
+        for known, found in zip(whole, result, strict=True):
+            known.update(found)
+
+    def complete(task):
+        """The same keys from every device, with zeros where it has no part."""
+
+        def run(share):
+            return tuple(
+                {
+                    k: found[k] if k in found else jnp.zeros(like.shape, like.dtype)
+                    for k, like in known.items()
+                }
+                for known, found in zip(whole, task(share), strict=True)
+            )
+
+        return run
+
+    def local(share):
+        mine = jax.lax.axis_index(axis)
+        found = jax.lax.switch(mine, [complete(task) for task in tasks], share)
+        return jax.lax.psum(found, axis)
+
+    replicated = jax.sharding.PartitionSpec()
+    return jax.shard_map(
+        local, mesh=mesh, in_specs=(replicated,), out_specs=replicated, check_vma=False
+    )(share)
 
 
 class _Plan:
@@ -220,13 +289,15 @@ class _Plan:
             for aval in [self.avals[number]]
         }
 
-    def forward(self, leaves, x, rings):
+    def forward(self, leaves, x, rings, levels):
         """What depends on the parameters only, and what every level evaluates now."""
         still = dict(self.trace.constants)
         still.update(zip(self.trace.parameters, leaves, strict=True))
         new = {self.trace.input: x}
         for op in self.trace.operations:
             level = self.level.get(op.outputs[0])
+            if level is not None and level not in levels:
+                continue
             if level is None:
                 values, inputs = still, [still[i] for i in op.inputs]
             else:
@@ -244,18 +315,20 @@ class _Plan:
             return still[number]
         return new[number] if steps == 0 else rings[number][steps - 1]
 
-    def backward(self, wanted, still, new, state, metric):
-        """The displacements of the parameters, and those for later steps."""
-        rings, old = state["values"], state["asked"]
-        pending = {number: ring[0] for number, ring in old.items()}
-        later = {
-            number: [*ring[1:], jnp.zeros_like(ring[0])] for number, ring in old.items()
-        }
-        pending[self.trace.output] = wanted
+    def backward(self, wanted, still, new, state, metric, levels):
+        """Displacements of parameters, and of variables of earlier levels for later."""
+        rings = state["values"]
+        pending = {number: ring[0] for number, ring in state["asked"].items()}
+        later: dict[int, Array] = {}
+        if wanted is not None:
+            pending[self.trace.output] = wanted
         for op in reversed(self.trace.operations):
             if op.kind == "known" or not any(out in pending for out in op.outputs):
                 continue
-            level = self.level.get(op.outputs[0], 0)
+            level = self.level.get(op.outputs[0])
+            if level is not None and level not in levels:
+                continue
+            level = 0 if level is None else level
             arrived = [
                 pending.get(out, jnp.zeros(aval.shape, aval.dtype))
                 for out, aval in zip(op.outputs, op.out_avals, strict=True)
@@ -278,6 +351,7 @@ class _Plan:
                 if gap == 0:
                     pending[i] = pending[i] + m if i in pending else m
                 else:
-                    later[i][gap - 1] = later[i][gap - 1] + m
-        moved = [pending.get(number) for number in self.trace.parameters]
-        return moved, {number: jnp.stack(rows) for number, rows in later.items()}
+                    empty = jnp.zeros_like(state["asked"][i])
+                    later[i] = later.get(i, empty).at[gap - 1].add(m)
+        moved = {n: pending[n] for n in self.trace.parameters if n in pending}
+        return moved, later

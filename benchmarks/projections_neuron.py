@@ -24,6 +24,7 @@ from fixproj import nn
 
 
 STEPS = 50
+COST_STEPS = 20
 METHODS = {
     "AP": fp.AlternatingProjections(),
     "CP": fp.CyclicProjections(),
@@ -142,8 +143,8 @@ def cost(sizes=(784, 128, 128), batch=256, names=("AP", "DR")):
     rows = []
     for name in names:
         made = {
-            "PJAX": (pjax_update(theirs, name, 10), start),
-            "ours": (our_update(True, name, 10), ours),
+            "PJAX": (pjax_update(theirs, name, COST_STEPS), start),
+            "ours": (our_update(True, name, COST_STEPS), ours),
         }
         compiled, samples = {}, {who: [] for who in made}
         memory = {}
@@ -158,7 +159,7 @@ def cost(sizes=(784, 128, 128), batch=256, names=("AP", "DR")):
             for who, (_, params) in made.items():
                 begun = time.process_time()
                 jax.block_until_ready(compiled[who](params, x, y))
-                samples[who].append((time.process_time() - begun) / 10 * 1e3)
+                samples[who].append((time.process_time() - begun) / COST_STEPS * 1e3)
         times = {who: statistics.median(found) for who, found in samples.items()}
         for who in made:
             size, took = memory[who]

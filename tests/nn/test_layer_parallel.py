@@ -1,5 +1,9 @@
 """The pipeline: what it asks of parameters, and that its steps have no deep chain."""
 
+import pathlib
+import subprocess
+import sys
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,6 +19,8 @@ from .models import SkipAndConcat, eqx_mlp, rings
 
 
 pytestmark = pytest.mark.one_precision
+
+_ROOT = pathlib.Path(__file__).parents[2]
 
 
 def _keep_last():
@@ -108,7 +114,7 @@ def test_chain_of_products_does_not_grow_with_depth(getkey):
 
 
 def test_levels_on_devices(getkey):
-    """One device here; `benchmarks/projections_parallel.py` runs it on eight."""
+    """The same as without; one device here, see below for eight."""
     x, y = rings(getkey(), 8)
     model = eqx_mlp(getkey(), (2, 4, 4, 2))
     mesh = jax.make_mesh((1,), ("layers",), (jax.sharding.AxisType.Auto,))
@@ -125,6 +131,17 @@ def test_levels_on_devices(getkey):
     with pytest.raises(ValueError, match="one axis"):
         two = jax.make_mesh((1, 1), ("a", "b"), 2 * (jax.sharding.AxisType.Auto,))
         nn.LayerParallel((x, y), optax.sgd(0.1), mesh=two)
+
+
+_EIGHT = """
+from benchmarks.projections_parallel import devices
+assert devices(depth=7, steps=20) < 1e-5
+"""
+
+
+@pytest.mark.slow
+def test_levels_on_eight_devices():
+    subprocess.run([sys.executable, "-c", _EIGHT], check=True, cwd=_ROOT)
 
 
 def test_a_batch_of_another_shape(getkey):

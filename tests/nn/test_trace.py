@@ -262,3 +262,10 @@ def test_register_projection(getkey, monkeypatch):
     assert bool(jnp.any(new.inner.weight != model.inner.weight))
     with pytest.raises(TypeError, match="primitive"):
         nn.register_projection(3)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.one_precision
+def test_parameters_that_are_no_floats():
+    model = (lambda p, x: x @ p.astype(x.dtype), jnp.ones((2, 2), int))
+    with pytest.raises(ValueError, match="no trainable array"):
+        nn.trace(model, jnp.ones((3, 2)))

@@ -97,8 +97,8 @@ def trace(
     Raises:
         UnsupportedPrimitiveError: if something that depends on a trainable array has no
             projection; the message names the primitive, its shapes and the source line.
-        ValueError: if the model can be called neither way, or its output is not
-            floating-point.
+        ValueError: if the model can be called neither way, its output is not
+            floating-point, or none of its arrays is.
         TypeError: if the model is not callable.
 
     References:
@@ -120,6 +120,11 @@ def trace_at(model: PyTree, x: Any, granularity: str) -> Trace:
     Convolutions are then products of patches.
     """
     leaves, names, rebuild = split(model)
+    if not leaves:
+        raise ValueError(
+            "The model has no trainable array: parameters must be real and "
+            "floating-point (integers and complex numbers are not trained)."
+        )
     call = batched(model, x)
     closed = jax.make_jaxpr(lambda leaves, x: call(rebuild(leaves), x))(
         [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves],

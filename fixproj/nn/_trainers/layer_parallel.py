@@ -146,7 +146,12 @@ class LayerParallel(AbstractTrainer):
             still, new = plan.forward(leaves, x, state["values"], levels)
             info, wanted = self._ask(plan, new, label, state["time"])
             moved, asked = plan.backward(wanted, still, new, state, self.metric, levels)
-            return {n: new[n] for n in state["values"] if n in new}, moved, asked, info
+            mine = {
+                n: new[n]
+                for n in state["values"]
+                if n in new and plan.level[n] in levels
+            }
+            return mine, moved, asked, info
 
         share = (leaves, x, labels[0], state)
         if self.mesh is None:

@@ -4,8 +4,9 @@
 
 The longest chain of matrix products that wait for each other in the compiled program of
 one update, for perceptrons of several depths. Then the same update with its levels on
-eight forced host devices: the largest difference of parameters after 20 steps. With `--accuracy`, the test
-accuracy on Fashion-MNIST after 1 and 2 epochs beside the sweep and backpropagation.
+eight forced host devices: the largest difference of parameters after 20 steps. With
+`--accuracy`, the test accuracy on Fashion-MNIST after 1 and 2 epochs beside the sweep
+and backpropagation.
 """
 
 import os

@@ -99,7 +99,7 @@ def chains(depths=(2, 4, 8)):
         for depth in depths:
             update, values = _made(depth, parallel)
             text = jax.jit(update).lower(*values).compile().as_text()
-            found.append(longest_chain(text))
+            found.append(longest_chain(text or ""))
         rows.append([name, *found])
     print(markdown_table(["products in a chain", *map(str, depths)], rows))
 
@@ -126,7 +126,7 @@ def devices(depth=7, steps=20):
 def accuracy(epochs=(1, 2), seed=1):
     """Test accuracy, one seed."""
     train, test = fashion_mnist()
-    batch = (train[0][:BATCH], train[1][:BATCH])
+    batch = (jnp.asarray(train[0][:BATCH]), jnp.asarray(train[1][:BATCH]))
     rows = []
     for name in ("backpropagation", "sweep", "all layers at once"):
         found = []

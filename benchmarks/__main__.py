@@ -56,7 +56,7 @@ SECTIONS = {
     "Projections": (projections, ["--quick"], []),
     "Multiplexed gradient descent": (
         mgd,
-        ["--rounds", "5"],
+        ["--rounds", "5", "--methods", "weights", "nodes", "backpropagation"],
         ["--seeds", "3", "--passes", "11700", "100000"],
     ),
 }

@@ -8,6 +8,7 @@ from . import (
     puzzles as puzzles,
 )
 from ._batch import solve_batch as solve_batch
+from ._checkpoint import Checkpoint as Checkpoint, CheckpointError as CheckpointError
 from ._chunks import solve_in_chunks as solve_in_chunks
 from ._composite import Composite as Composite
 from ._constrained import (

@@ -1,5 +1,7 @@
 """A solve that comes back to the host now and then."""
 
+import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,12 +12,14 @@ from jaxtyping import PyTree, Scalar
 
 from . import _tree
 from ._check import check_between, check_positive_int
+from ._checkpoint import Checkpoint, Store
 from ._map import AbstractMethod
 from ._solution import RESULTS, Solution
 from ._solve import solve
 
 
 _FIRST_STEPS = 16
+_MOST_STEPS = 1024
 
 
 def solve_in_chunks(
@@ -30,6 +34,7 @@ def solve_in_chunks(
     state: PyTree | None = None,
     throw: bool = True,
     seconds: float = 0.25,
+    checkpoint: Checkpoint | str | os.PathLike | None = None,
 ) -> Iterator[Solution]:
     """Solve a problem in pieces, to look at it, save it, or stop it on the way.
 
@@ -51,7 +56,11 @@ def solve_in_chunks(
         state: as for [`fixproj.solve`][].
         throw: whether failure raises, after the failed solution has been yielded.
         seconds: how long a piece should take, a scalar > 0; the number of its steps is
-            adapted. The first piece also compiles.
+            adapted, on one process; where there are several, all must take the same
+            steps, and pieces grow up to 1024 of them. The first piece also compiles.
+        checkpoint: where and how often to save the state, a [`fixproj.Checkpoint`][]
+            or the path of one. If something is there already, the solve goes on from
+            it; `max_steps` counts the steps before as well.
 
     Yields:
         A [`fixproj.Solution`][] after every piece. Until the last its result is
@@ -60,7 +69,10 @@ def solve_in_chunks(
     Raises:
         equinox.EquinoxRuntimeError: (a `RuntimeError`) if the solve fails and `throw`
             is true.
-        ValueError: if an argument is out of range.
+        CheckpointError: (a `RuntimeError`) if a checkpoint cannot be written or read,
+            or is of another solve.
+        ValueError: if an argument is out of range, or `checkpoint` finds a saving where
+            `state` is given too.
 
     Examples:
         >>> import fixproj as fp, jax.numpy as jnp
@@ -72,39 +84,86 @@ def solve_in_chunks(
     """
     check_positive_int("solve_in_chunks", "max_steps", max_steps)
     check_between("solve_in_chunks", "seconds", seconds, 0)
-    taken, steps, solution = 0, _FIRST_STEPS, None
+
+    def advance(steps: int, state: PyTree) -> Solution:
+        piece = solve(
+            problem,
+            method,
+            iteration,
+            rtol=rtol,
+            atol=atol,
+            max_steps=steps,
+            norm=norm,
+            state=state,
+            throw=False,
+        )
+        jax.block_until_ready(piece.value)
+        return piece
+
+    question = (problem, method, iteration, rtol, atol)
+    with _open(checkpoint, question) as store:
+        pieces = _pieces(advance, max_steps, seconds, state, store, checkpoint)
+        solution = None
+        for solution in pieces:
+            yield solution
+    assert solution is not None
+    failed = solution.result != RESULTS.successful
+    if throw and bool(failed & (solution.result != RESULTS.interrupted)):
+        raise eqx.EquinoxRuntimeError(RESULTS[solution.result])
+
+
+def _open(checkpoint, question):
+    if checkpoint is None:
+        return contextlib.nullcontext()
+    return Store(_as_checkpoint(checkpoint), question)
+
+
+def _as_checkpoint(checkpoint: Checkpoint | str | os.PathLike) -> Checkpoint:
+    return checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+
+
+def _pieces(advance, max_steps, seconds, state, store, checkpoint):
+    taken, length, solution = 0, _FIRST_STEPS, None
+    every, saved = max_steps, 0
+    if store is not None:
+        every = _as_checkpoint(checkpoint).steps
+        if store.newest is not None:
+            if state is not None:
+                raise ValueError(
+                    "solve_in_chunks: `state` is given, and `checkpoint` holds a "
+                    "saving already. Leave one of them out."
+                )
+            taken = saved = store.newest
+            # One step shows what a state looks like, and where its parts lie.
+            state = store.load(advance(1, None).state)
     while True:
+        # A saving of a solve that has used up its steps is evaluated once more.
+        left = max(min(max_steps, saved + every) - taken, 1)
         try:
             start = time.perf_counter()
-            piece = solve(
-                problem,
-                method,
-                iteration,
-                rtol=rtol,
-                atol=atol,
-                max_steps=min(steps, max_steps - taken),
-                norm=norm,
-                state=state,
-                throw=False,
-            )
-            jax.block_until_ready(piece.value)
+            piece = advance(min(length, left), state)
             elapsed = time.perf_counter() - start
-            if solution is not None:
+            if jax.process_count() > 1:
+                length = min(2 * length, _MOST_STEPS)
+            elif solution is not None:
                 # The first piece is mostly compilation and says nothing of the steps.
-                steps = int(min(max(steps * seconds / elapsed, 1), 4 * steps))
+                length = int(min(max(length * seconds / elapsed, 1), 4 * length))
             taken += int(piece.stats["num_steps"])
             state = piece.state
             stats = {**piece.stats, "num_steps": taken, "max_steps": max_steps}
             solution = Solution(piece.value, piece.result, stats, state)
+            running = bool(solution.result == RESULTS.max_steps_reached)
+            running = running and taken < max_steps
+            if store is not None and (not running or taken >= saved + every):
+                store.save(taken, state)
+                saved = taken
         except KeyboardInterrupt:
             if solution is None:
                 raise
+            if store is not None and taken > saved:
+                store.save(taken, state)
             yield eqx.tree_at(lambda s: s.result, solution, RESULTS.interrupted)
             return
-        running = bool(solution.result == RESULTS.max_steps_reached)
         yield solution
-        if running and taken < max_steps:
-            continue
-        if throw and bool(solution.result != RESULTS.successful):
-            raise eqx.EquinoxRuntimeError(RESULTS[solution.result])
-        return
+        if not running:
+            return

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import PyTree
 
+from .projections import Family
+
 
 class FixedPoint(eqx.Module):
     """Find `y` with `y = fn(y, args)`.
@@ -148,7 +150,8 @@ class Feasibility(eqx.Module):
     Args:
         sets: one or more sets: anything with a method `project(x)` that returns the
             nearest point (the members of `fixproj.projections` are such). The solution
-            is differentiable with respect to their arrays.
+            is differentiable with respect to their arrays. A
+            [`fixproj.projections.Family`][] stands for all its members.
         y0: the start, a pytree of real or complex arrays that every set can project.
 
     Raises:
@@ -181,6 +184,11 @@ class Feasibility(eqx.Module):
         self.y0 = inexact_arrays(y0, "Feasibility: `y0`")
         for i, set_ in enumerate(self.sets):
             _check_projection(i, set_, self.y0)
+
+    @property
+    def count(self) -> int:
+        """The number of sets, all members of families among them."""
+        return sum(s.size if isinstance(s, Family) else 1 for s in self.sets)
 
 
 def _function(owner: str, fn: Any, form: str) -> Callable:
@@ -257,11 +265,16 @@ def _describe(struct) -> str:
 
 def _check_projection(index: int, set_: Any, y0: PyTree) -> None:
     name = f"Feasibility: `sets[{index}]` ({type(set_).__name__})"
-    if not callable(getattr(set_, "project", None)):
+    project = set_.project_all if isinstance(set_, Family) else None
+    project = getattr(set_, "project", project)
+    if not callable(project):
         raise TypeError(f"{name} is not a set: it has no method `project(x)`.")
     expected = jax.eval_shape(lambda: y0)
+    if isinstance(set_, Family):
+        rows = lambda x: jax.ShapeDtypeStruct((set_.size, *x.shape), x.dtype)
+        expected = jtu.tree_map(rows, expected)
     try:
-        got = jax.eval_shape(set_.project, y0)
+        got = jax.eval_shape(project, y0)
     except Exception as error:
         shapes = ", ".join(_describe(x) for x in jtu.tree_leaves(expected))
         raise ValueError(f"{name} cannot project `y0` = {shapes}: {error}") from error

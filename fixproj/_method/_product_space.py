@@ -22,6 +22,7 @@ from jaxtyping import PyTree, Scalar
 
 from .. import _tree
 from .._problem import Feasibility
+from ..projections import Family
 
 
 # Below this many neighbours of one kind, a batched program is not smaller.
@@ -86,12 +87,25 @@ def groups(sets: tuple[Any, ...]) -> tuple[Group, ...]:
     out = []
     for _, run in itertools.groupby(sets, _kind):
         run = tuple(run)
+        if isinstance(run[0], Family):
+            out += [Group(s.sets, s.size) for s in run]
+            continue
         if len(run) < _WORTHWHILE or not jtu.tree_leaves(run[0]):
             out += [Group(s, None) for s in run]
             continue
         stack = lambda x, *rest: jnp.stack([x, *rest]) if _is_array(x) else x
         out.append(Group(jtu.tree_map(stack, *run), len(run)))
     return tuple(out)
+
+
+def reject_families(problem: Feasibility, owner: str) -> None:
+    """A TypeError if the sets of a problem are not all listed."""
+    if any(isinstance(s, Family) for s in problem.sets):
+        raise TypeError(
+            f"{owner}: `sets` holds a Family, which this method cannot take apart. "
+            "List its members, or use AveragedProjections, AlternatingProjections, "
+            "CyclicProjections, Haugazeau, or DouglasRachford on three sets or more."
+        )
 
 
 def _kind(set_: Any) -> Any:
@@ -119,9 +133,10 @@ class TwoSets(eqx.Module):
 
     def __init__(self, problem: Feasibility):
         sets = list(problem.sets)
-        if len(sets) > 2:
+        if problem.count > 2:
             self.first, self.parts = None, groups(tuple(sets))
         else:
+            reject_families(problem, "Two sets")
             self.first, self.parts = sets[0], (Group(sets[-1], None),)
         self.y0 = problem.y0
 

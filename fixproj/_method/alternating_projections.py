@@ -31,6 +31,8 @@ class AlternatingProjections(AbstractMethod):
 
     def make_map(self, problem: Feasibility) -> AbstractMap:
         """The composition, or the mean, of the projections."""
+        if problem.count <= 2:
+            _product_space.reject_families(problem, "AlternatingProjections")
         return _Map(problem, _product_space.groups(problem.sets))
 
 
@@ -42,7 +44,7 @@ class _Map(AbstractMap):
         return self.problem.y0
 
     def apply(self, z: PyTree) -> PyTree:
-        if len(self.problem.sets) > 2:
+        if self.problem.count > 2:
             return _product_space.mean_of_projections(self.parts, z)
         for s in self.problem.sets:
             z = s.project(z)

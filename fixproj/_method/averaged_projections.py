@@ -88,7 +88,7 @@ class AveragedProjections(AbstractMethod):
 
     def make_map(self, problem: Feasibility) -> AbstractMap:
         """The weighted mean of the projections, or the long step along it."""
-        count = len(problem.sets)
+        count = problem.count
         weights = self.weights
         if weights is None:
             weights = jnp.full((count,), 1 / count)
@@ -129,7 +129,7 @@ class _Map(AbstractMap):
         square = _tree.inner_product(move, move)
         total = ft.reduce(jnp.add, squares)
         step = total / jnp.where(square > 0, square, 1)
-        usable = (square > 0) & (step < _LONGEST * len(self.problem.sets))
+        usable = (square > 0) & (step < _LONGEST * self.problem.count)
         step = jnp.where(usable, jnp.maximum(step, 1), 1)
         # At a fixed point all displacements are 0, and the derivative of the fixed
         # point does not depend on the length of the step.

@@ -30,6 +30,7 @@ class CyclicDouglasRachford(AbstractMethod):
 
     def make_map(self, problem: Feasibility) -> AbstractMap:
         """One turn around the circle."""
+        _product_space.reject_families(problem, "CyclicDouglasRachford")
         successors = (*problem.sets[1:], problem.sets[0])
         pairs = map(_Neighbours, problem.sets, successors)
         return _Map(problem, _product_space.groups(tuple(pairs)))

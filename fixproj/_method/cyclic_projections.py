@@ -77,6 +77,8 @@ class CyclicProjections(AbstractMethod):
         parts = _product_space.groups(problem.sets)
         if self.key is None:
             return _Sweep(problem, parts)
+        if len(parts) > 1:
+            _product_space.reject_families(problem, "CyclicProjections with a key")
         return _RandomSweep(problem, parts, self.key)
 
 
@@ -108,7 +110,7 @@ class _RandomSweep(AbstractMap):
         return self.problem.y0
 
     def apply(self, z: PyTree) -> PyTree:
-        count = len(self.problem.sets)
+        count = self.problem.count
         size = _tree.two_norm(jax.lax.stop_gradient(z)).astype(jnp.float32)
         bits = jax.lax.bitcast_convert_type(size, jnp.uint32)
         order = jr.permutation(jr.fold_in(self.key, bits), count)

@@ -43,6 +43,7 @@ class Dykstra(AbstractMethod):
 
     def make_map(self, problem: Feasibility) -> AbstractMap:
         """One sweep over all sets, as a map of the increments."""
+        _product_space.reject_families(problem, "Dykstra")
         sets = list(problem.sets)
         # A single set is visited twice.
         sets = sets if len(sets) > 1 else sets * 2

@@ -22,6 +22,7 @@ from fixproj.projections._cross_entropy import CrossEntropy as CrossEntropy
 from fixproj.projections._elementwise import Elementwise as Elementwise
 from fixproj.projections._ellipsoid import Ellipsoid as Ellipsoid
 from fixproj.projections._exponential_cone import ExponentialCone as ExponentialCone
+from fixproj.projections._family import Family as Family
 from fixproj.projections._fourier_magnitude import FourierMagnitude as FourierMagnitude
 from fixproj.projections._graphs import (
     MaxGraph as MaxGraph,

@@ -97,10 +97,10 @@ class AveragedProjections(AbstractMethod):
                 f"AveragedProjections: `weights` has {weights.shape[0]} entries for "
                 f"{count} sets."
             )
-        weights = eqx.error_if(
-            weights, ~jnp.all(weights > 0), "AveragedProjections: `weights` <= 0."
-        )
-        weights = weights / jnp.sum(weights)
+        else:
+            bad = ~jnp.all(weights > 0)
+            weights = eqx.error_if(weights, bad, "AveragedProjections: `weights` <= 0.")
+            weights = weights / jnp.sum(weights)
         parts = _product_space.groups(problem.sets)
         return _Map(problem, parts, weights, self.extrapolate)
 

@@ -59,6 +59,14 @@ def _read_mat(path):
     import scipy.io
 
     check_size(path, os.path.getsize(path))
+    with opened(path) as file:
+        header = file.read(128)
+    # Older formats have no mark: any file would be taken for one, of any size.
+    if header[124:128] not in (b"\x00\x01IM", b"\x01\x00MI", b"\x00\x02IM"):
+        raise FileError(
+            f"{os.fspath(path)}: not a MATLAB file of version 5 to 7.2; save it with "
+            "-v7."
+        )
     try:
         found = scipy.io.loadmat(path, appendmat=False)
     except NotImplementedError as error:

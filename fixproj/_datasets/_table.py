@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import warnings
 import zipfile
 
 import numpy as np
@@ -189,8 +190,11 @@ def read_higgs(path: str | os.PathLike, examples: int | None) -> Dataset:
     name = os.fspath(path)
     with opened(path) as file:
         try:
-            table = np.loadtxt(file, np.float32, delimiter=",", max_rows=examples)
-        except ValueError as error:
+            with warnings.catch_warnings():
+                # An empty file is worth a warning only.
+                warnings.simplefilter("error")
+                table = np.loadtxt(file, np.float32, delimiter=",", max_rows=examples)
+        except (ValueError, UserWarning) as error:
             raise DatasetError(f"{name}: not the HIGGS table: {error}.") from error
     if table.ndim != 2 or table.shape[1] != 29:
         raise DatasetError(f"{name}: HIGGS has 29 columns, found shape {table.shape}.")

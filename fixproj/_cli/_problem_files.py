@@ -61,8 +61,10 @@ def _read_mat(path):
     check_size(path, os.path.getsize(path))
     with opened(path) as file:
         header = file.read(128)
-    # Older formats have no mark: any file would be taken for one, of any size.
-    if header[124:128] not in (b"\x00\x01IM", b"\x01\x00MI", b"\x00\x02IM"):
+    # Older formats, which begin with a number below 2^24, have no mark: any file would
+    # be taken for one, of any size.
+    marks = (b"\x00\x01IM", b"\x01\x00MI", b"\x00\x02IM", b"\x02\x00MI")
+    if 0 in header[:4] or header[124:128] not in marks:
         raise FileError(
             f"{os.fspath(path)}: not a MATLAB file of version 5 to 7.2; save it with "
             "-v7."

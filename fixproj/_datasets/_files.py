@@ -13,6 +13,7 @@ from fixproj._datasets._dataset import DatasetError
 
 # Bytes of one array after decompression.
 LIMIT = 4 << 30
+_PIECE = 1 << 24
 
 
 def check_size(path: str | os.PathLike, size: int) -> None:
@@ -46,13 +47,19 @@ def read_exactly(file: IO[bytes], count: int, path: str | os.PathLike) -> bytes:
         DatasetError: if the file ends before, or `count` is above the limit.
     """
     check_size(path, count)
-    found = file.read(count)
+    # Piece by piece: a file may promise more than there is memory, and hold nothing.
+    found = bytearray()
+    while len(found) < count:
+        piece = file.read(min(count - len(found), _PIECE))
+        if not piece:
+            break
+        found += piece
     if len(found) != count:
         raise DatasetError(
             f"{os.fspath(path)}: cut short, {count} bytes were due and {len(found)} "
             "are left."
         )
-    return found
+    return bytes(found)
 
 
 def check_at_end(file: IO[bytes], path: str | os.PathLike) -> None:

@@ -149,7 +149,9 @@ def fuzz(name, examples, tmp_path_factory, seed=0):
         counts[_tried(read, path)] += 1
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert peak < 100e6, f"{peak:.0f} bytes for a file of {len(content)}"
+        # SciPy believes the sizes that are inside of a MATLAB file.
+        limit = 4e9 if name == "program.mat" else 100e6
+        assert peak < limit, f"{peak:.0f} bytes for a file of {len(content)}"
 
     search()
     return counts

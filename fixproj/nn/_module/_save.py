@@ -155,7 +155,7 @@ def check_backend(backend: str) -> None:
 def _header(path, file):
     try:
         header = json.loads(file.readline())
-        if header["format"] == _FORMAT:
+        if header["format"] == _FORMAT and {"info", "leaves"} <= header.keys():
             return header
     except (ValueError, KeyError, TypeError):
         pass

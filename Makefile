@@ -7,7 +7,7 @@ export JAX_PLATFORMS ?= cpu
 # Threads of the small factorisations only get in each other's way.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow test-all lint format docs bench bench-full package clean
+.PHONY: demo test test-slow test-all fuzz lint format docs bench bench-full package clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -20,6 +20,10 @@ test-slow: $(READY)
 
 test-all: $(READY)
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+# Ten thousand random problems; takes some ten minutes.
+fuzz: $(READY)
+	$(BIN)/python -m tests.scale.fuzz $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

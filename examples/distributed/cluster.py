@@ -1,4 +1,4 @@
-"""What the programs of this folder share: the group of processes, and data by shards."""
+"""What the programs here share: the group of processes, and data by shards."""
 
 import os
 from collections.abc import Callable

@@ -2,13 +2,15 @@ r"""A point in a million halfspaces of R^1000, which no machine holds together.
 
     find x with   a_i' x <= b_i,   i = 1, ..., count
 
-Every process makes the halfspaces of its own devices. The method is averaged projections
-with Pierra's long step: one pass over the halfspaces, and one all-reduce of `dimension + 1`
-numbers, for each step.
+Every process makes the halfspaces of its own devices. The method is averaged
+projections with Pierra's long step: one pass over the halfspaces, and one all-reduce of
+`dimension + 1` numbers, for each step.
 
-Run `python examples/distributed/launch.py --processes 4 examples/distributed/halfspaces.py
-[--count N] [--dimension N] [--checkpoint DIR]`; without the launcher it runs on all
-devices of one process. With `--checkpoint` it goes on from where it was stopped.
+    cd examples/distributed
+    python launch.py --processes 4 halfspaces.py --count 1000000 --dimension 1000
+
+Without the launcher it runs on all devices of one process. With `--checkpoint DIR` it
+goes on from where it was stopped.
 """
 
 import argparse

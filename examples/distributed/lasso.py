@@ -2,13 +2,13 @@ r"""A sparse regression whose rows are spread over processes, by consensus.
 
     minimise   sum_k |A_k x - b_k|^2 / 2 + strength |x|_1
 
-Block k of the rows lives on device k with its own copy x_k of the unknowns. Douglas-Rachford
-on the stacked copies: the prox of every block's least squares (a factorisation of its own,
-made once, without talk), and the prox of "all copies agree, and their l1 norm", which
-is one all-reduce of `features` numbers a step.
+Block k of the rows lives on device k with its own copy x_k of the unknowns.
+Douglas-Rachford on the stacked copies: the prox of every block's least squares (a
+factorisation of its own, made once, without talk), and the prox of "all copies agree,
+and their l1 norm", which is one all-reduce of `features` numbers a step.
 
-Run `python examples/distributed/launch.py --processes 4 examples/distributed/lasso.py
-[--rows N] [--features N]`.
+    cd examples/distributed
+    python launch.py --processes 4 lasso.py --rows 8000 --features 64
 
 Reference: Boyd et al. (2011), Distributed optimization and statistical learning via the
 alternating direction method of multipliers, section 8.2.

@@ -1,8 +1,9 @@
 """Start a program in several processes of this machine, which work as one.
 
-Run `python examples/distributed/launch.py --processes 4 examples/distributed/lasso.py`
-with the program's own arguments behind it. On a cluster, start the program once on every
-host instead, with the same three environment variables that are set here:
+    python launch.py --processes 4 lasso.py [the program's own arguments]
+
+On a cluster, start the program once on every host instead, with the same three
+environment variables that are set here:
 
     FIXPROJ_COORDINATOR   host:port of process 0
     FIXPROJ_PROCESSES     how many there are

@@ -4,8 +4,10 @@ Parameters are the same everywhere, examples are not: the Gram matrices and the 
 with the displacements are sums over examples, which XLA turns into all-reduces. Nothing
 in the trainer knows of it.
 
-Run `python examples/distributed/launch.py --processes 4 examples/distributed/training.py
-[--epochs N] [--batch-size N]`. Uses the digits of scikit-learn.
+    cd examples/distributed
+    python launch.py --processes 4 training.py --epochs 5 --batch-size 128
+
+Uses the digits of scikit-learn.
 """
 
 import argparse

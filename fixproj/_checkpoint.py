@@ -198,7 +198,7 @@ class _NamedFailure:
         ) from error
 
 
-def _named_leaves(tree: PyTree) -> dict[str, Array]:
+def _named_leaves(tree: PyTree) -> dict[str, Any]:
     """The arrays by path, keys as their data. Orbax writes no array of size zero."""
     return {
         jtu.keystr(path): jr.key_data(x) if _is_key(x) else x

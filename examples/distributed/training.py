@@ -55,7 +55,7 @@ def main(argv=None):
         for first in range(0, len(train) - size + 1, size):
             batch = shuffled[first : first + size]
             model, state, _ = update(model, state, spread(x[batch]), spread(y[batch]))
-        predicted = jnp.argmax(jax.vmap(model)(x[test]), axis=1)
+        predicted = jnp.argmax(jax.vmap(model)(jnp.asarray(x[test])), axis=1)
         accuracy = float(jnp.mean(predicted == y[test]))
         cluster.say(f"epoch {epoch + 1}: test accuracy {accuracy:.3f}")
     cluster.say(

@@ -149,9 +149,7 @@ def fuzz(name, examples, tmp_path_factory, seed=0):
         counts[_tried(read, path)] += 1
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        # SciPy believes the sizes that are inside of a MATLAB file.
-        limit = 4e9 if name == "program.mat" else 100e6
-        assert peak < limit, f"{peak:.0f} bytes for a file of {len(content)}"
+        assert peak < 100e6, f"{peak:.0f} bytes for a file of {len(content)}"
 
     search()
     return counts
@@ -164,14 +162,17 @@ def _short_batches(monkeypatch):
 
 @pytest.mark.parametrize("name", LOADERS)
 def test_damaged_files(name, tmp_path_factory):
-    counts = fuzz(name, 40, tmp_path_factory)
-    assert sum(counts.values()) >= 40
+    examples = 4 if name == "program.mat" else 40
+    counts = fuzz(name, examples, tmp_path_factory)
+    assert sum(counts.values()) >= examples
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LOADERS)
 def test_many_damaged_files(name, tmp_path_factory):
-    counts = fuzz(name, 2000, tmp_path_factory, seed=1)
+    # SciPy's reader of MATLAB files runs in a process of its own.
+    examples = 100 if name == "program.mat" else 2000
+    counts = fuzz(name, examples, tmp_path_factory, seed=1)
     print(f"{name}: {counts[False]} refused, {counts[True]} read")
 
 

@@ -9,8 +9,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+
+import fixproj as fp
+
+
+# Programs that run once: to compile them takes a quarter of the time like this.
+_CHEAP = {
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+}
+
+
+def compiled(fn):
+    """`jax.jit` for what is run once."""
+    return jax.jit(fn, compiler_options=_CHEAP)
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,40 @@ class Problem:
             return jnp.concatenate(parts)
 
         return fn
+
+
+def solve(problem, method=None, max_steps=500, start=None):
+    """The solution's value, steps, and whether the result is `successful`."""
+    x0 = jnp.asarray(problem.x0 if start is None else start, float)
+
+    @compiled
+    def run(x0):
+        posed = fp.Constrained(
+            lambda x, args: problem.f(x),
+            x0,
+            problem.equations(),
+            problem.inequalities(),
+        )
+        solution = fp.solve(posed, method, throw=False, max_steps=max_steps)
+        good = solution.result == fp.RESULTS.successful
+        return solution.value, solution.stats["num_steps"], good
+
+    value, steps, good = run(x0)
+    # The last evaluation only measures.
+    return np.asarray(value), int(steps) - 1, bool(good)
+
+
+def error(problem, x):
+    """The error of the objective, relative to at least one, or a larger violation."""
+    x = jnp.asarray(x)
+    worst = abs(float(problem.f(x)) - problem.optimum) / max(1, abs(problem.optimum))
+    for fn, violation in (
+        (problem.equations(), jnp.abs),
+        (problem.inequalities(), jnp.negative),
+    ):
+        if fn is not None:
+            worst = max(worst, float(jnp.max(violation(fn(x, None)))))
+    return worst if np.isfinite(worst) else np.inf
 
 
 def _rosenbrock(x):

@@ -4,53 +4,46 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.optimize
-from hock_schittkowski import EQUALITY, INEQUALITY
+from hock_schittkowski import EQUALITY, INEQUALITY, error, solve
+from hock_schittkowski_hard import HARD
 
 import fixproj as fp
 from fixproj import competitive
 
 
-ALL = {p.number: p for p in EQUALITY + INEQUALITY}
-# From their published starts these end elsewhere: 2 in a local minimum (4.9412), and at
-# the cusp of 13 there are no multipliers.
-ELSEWHERE = (2, 13)
-
-
-def _constrained(p):
-    x0 = jnp.asarray(p.x0, float)
-    f = lambda x, args: p.f(x)
-    return fp.Constrained(f, x0, p.equations(), p.inequalities())
-
-
-def _check(p, solution, tolerance):
-    size = max(1, abs(p.optimum))
-    assert solution.result == fp.RESULTS.successful
-    assert abs(float(p.f(solution.value)) - p.optimum) <= tolerance * size
-    assert float(solution.stats["violation"]) <= tolerance
+ALL = {p.number: p for p in EQUALITY + INEQUALITY + HARD}
+# From their published starts these end in a local minimum (2 at 4.9412, 55 at 6.6667,
+# 105 at 1149.35), and 108 creeps along a face without multipliers.
+ELSEWHERE = {2, 55, 105, 108}
+# At its cusp there are no multipliers: 1e-4 is as far as they grow.
+WITHOUT_MULTIPLIERS = {13}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [71])
-def test_published_optimum_in_both_precisions(number):
-    x64 = jax.config.read("jax_enable_x64")
-    _check(ALL[number], fp.solve(_constrained(ALL[number])), 1e-6 if x64 else 2e-3)
+def test_published_optimum_in_both_precisions():
+    tolerance = 1e-6 if jax.config.read("jax_enable_x64") else 2e-3
+    value, _, good = solve(ALL[71])
+    assert good and error(ALL[71], value) <= tolerance
 
 
 @pytest.mark.slow
 @pytest.mark.one_precision
-def test_all_published_optima():
+@pytest.mark.parametrize("part", range(6))
+def test_published_optima(part):
     with jax.enable_x64(True):
-        steps, failed = {}, []
-        for number, p in ALL.items():
-            solution = fp.solve(_constrained(p), throw=False, max_steps=300)
-            steps[number] = int(solution.stats["num_steps"]) - 1
-            try:
-                _check(p, solution, 1e-6)
-            except AssertionError:
-                failed.append(number)
-        assert set(failed) <= set(ELSEWHERE)
-        assert np.median([steps[p.number] for p in EQUALITY]) <= 12
+        for number in sorted(set(ALL) - ELSEWHERE)[part::6]:
+            value, steps, good = solve(ALL[number])
+            limit = 1e-4 if number in WITHOUT_MULTIPLIERS else 1e-6
+            assert good and error(ALL[number], value) <= limit, number
+            assert steps <= 120
+
+
+@pytest.mark.slow
+@pytest.mark.one_precision
+def test_steps_on_equality_problems():
+    # The median of SLSQP is 12.
+    with jax.enable_x64(True):
+        assert np.median([solve(p)[1] for p in EQUALITY]) <= 7
 
 
 @pytest.mark.slow
@@ -60,43 +53,10 @@ def test_all_published_optima():
 )
 def test_equality_problems_by_other_methods(method):
     with jax.enable_x64(True):
-        good = 0
-        for p in EQUALITY:
-            solution = fp.solve(_constrained(p), method, throw=False, max_steps=3000)
-            error = abs(float(p.f(solution.value)) - p.optimum)
-            error = max(error, float(solution.stats["violation"]))
-            good += error <= 1e-6
-        assert good >= 20
-
-
-@pytest.mark.slow
-@pytest.mark.one_precision
-@pytest.mark.parametrize("number", sorted(set(ALL) - set(ELSEWHERE)))
-def test_data_against_scipy(number):
-    # A best value that SLSQP finds near our solution may not be below the published.
-    with jax.enable_x64(True):
-        p = ALL[number]
-        x0 = np.asarray(fp.solve(_constrained(p), throw=False).value)
-        constraints = []
-        for kind, fn in (("eq", p.equations()), ("ineq", p.inequalities())):
-            if fn is not None:
-                fun = jax.jit(lambda x, fn=fn: fn(x, None))
-                jac = jax.jit(jax.jacfwd(fun))
-                constraints.append({"type": kind, "fun": fun, "jac": jac})
-        found = scipy.optimize.minimize(
-            jax.jit(p.f),
-            x0 + 1e-3,
-            jac=jax.jit(jax.grad(p.f)),
-            constraints=constraints,
-            method="SLSQP",
-            options={"ftol": 1e-12, "maxiter": 500},
-        )
-        for c in constraints:
-            value = np.asarray(c["fun"](found.x))
-            worst = np.abs(value) if c["type"] == "eq" else np.maximum(-value, 0)
-            assert np.max(worst) < 1e-5
-        size = max(1, abs(p.optimum))
-        np.testing.assert_allclose(found.fun, p.optimum, atol=1e-4 * size)
+        values = [solve(p, method, max_steps=3000)[0] for p in EQUALITY]
+        errors = np.array([error(p, x) for p, x in zip(EQUALITY, values, strict=True)])
+        assert np.sum(errors <= 1e-3) >= 21
+        assert np.sum(errors <= 1e-6) >= 20
 
 
 def _parametric(method, args):

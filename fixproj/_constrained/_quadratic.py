@@ -105,15 +105,19 @@ def solve_elastic(
         return total / (2 * (n + m))
 
     def keep_on(carry):
-        s, count = carry
+        s, count, before = carry
         dual, primal = residuals(s)
-        error = jnp.maximum(jnp.max(jnp.abs(dual)), mean(s))
+        now = mean(s)
+        error = jnp.maximum(jnp.max(jnp.abs(dual)), now)
         if m:
             error = jnp.maximum(error, jnp.max(jnp.abs(primal)))
-        return (count < _MAX_STEPS) & ~(error <= tolerance) & jnp.isfinite(error)
+        # Steps that still halve the complementarity tell active rows from others whose
+        # multipliers are small beside the unit.
+        improves = (now < before / 2) & (now > epsilon**1.5)
+        return (count < _MAX_STEPS) & (~(error <= tolerance) | improves)
 
     def body(carry):
-        s, count = carry
+        s, count, _ = carry
         dual, primal = residuals(s)
         slack_p, slack_q = weight - s.y, floor + s.y
         low, high = s.d + radius, radius - s.d
@@ -179,10 +183,12 @@ def solve_elastic(
         # Rounding has the last word where the system is as good as singular.
         fine = jnp.isfinite(mean(after) + jnp.sum(after.d) + jnp.sum(after.y))
         after = jax.tree.map(lambda new, old: jnp.where(fine, new, old), after, s)
-        return after, jnp.where(fine, count + 1, _MAX_STEPS)
+        return after, jnp.where(fine, count + 1, _MAX_STEPS), now
 
     count = jnp.zeros((), jnp.int32)
-    s, _ = jax.lax.while_loop(keep_on, body, (start, count))
+    s, _, _ = jax.lax.while_loop(
+        keep_on, body, (start, count, jnp.asarray(jnp.inf, dtype))
+    )
     s = _polish(s, matrix, g, rows, b, is_equality, weight, radius)
     gap = -(rows @ s.d + b)
     gap = jnp.where(is_equality, gap, jnp.maximum(gap, 0))

@@ -14,7 +14,7 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, PyTree, Scalar
 
 from .. import _tree
-from ._game import Game
+from ._game import Game, is_zero_sum
 
 
 def loss(game: Game, i: int, players: tuple) -> Scalar:
@@ -42,6 +42,20 @@ def cross_product(game: Game, i: int, players: tuple) -> Callable[[tuple], PyTre
 
     product = jax.linearize(gradient, others)[1]
     return lambda u: product((*u[:i], *u[i + 1 :]))
+
+
+def two_players(game: Game, players: tuple) -> tuple[tuple, tuple]:
+    """v(z), and the linear maps dy -> D_xy l_1 dy and dx -> D_yx l_2 dx."""
+    x, y = players
+    if is_zero_sum(game):
+        # One linearisation serves both: D_yx l_2 = -(D_xy l_1)'.
+        g_x, d_xy = jax.linearize(lambda y: own_gradient(game, 0, (x, y)), y)
+        transposed = jax.linear_transpose(d_xy, y)
+        d_yx = lambda dx: scaled(-1, transposed(dx)[0])
+        return (g_x, own_gradient(game, 1, players)), (d_xy, d_yx)
+    g_x, d_xy = jax.linearize(lambda y: own_gradient(game, 0, (x, y)), y)
+    g_y, d_yx = jax.linearize(lambda x: own_gradient(game, 1, (x, y)), x)
+    return (g_x, g_y), (d_xy, d_yx)
 
 
 def jacobian_product(game: Game, players: tuple) -> Callable[[tuple], tuple]:

@@ -16,22 +16,24 @@ class Game(eqx.Module):
 
     Args:
         losses: one function of `(players, args)` for each player, that returns the
-            real scalar which this player minimises; `players` is a tuple like `y0`. A
-            player who maximises minimises the negative.
+            real scalar which this player minimises; `players` is a tuple like `y0`.
         y0: the start: a tuple with one pytree of real arrays for each player.
         args: passed on to every loss: any pytree, PRNG keys included.
+        maximise: the indices of the players who maximise theirs instead.
 
     Raises:
         TypeError: if a loss is not callable, or a leaf of `y0` is not real.
-        ValueError: if there is not one loss for each player, or, on solving, a loss
-            does not return a scalar.
+        ValueError: if there is not one loss for each player, `maximise` names one who
+            is not there, or, on solving, a loss does not return a scalar.
 
     Examples:
         >>> import fixproj as fp, jax.numpy as jnp
         >>> from fixproj import competitive
         >>> def profit(i):  # of a firm that sells q[i] at the price 10 - sum(q)
-        ...     return lambda q, cost: -q[i] * (10.0 - q[0] - q[1] - cost)
-        >>> game = competitive.Game([profit(0), profit(1)], (0.0, 0.0), args=1.0)
+        ...     return lambda q, cost: q[i] * (10.0 - q[0] - q[1] - cost)
+        >>> game = competitive.Game(
+        ...     [profit(0), profit(1)], (0.0, 0.0), args=1.0, maximise=[0, 1]
+        ... )
         >>> first, second = fp.solve(game).value
         >>> print(f"{first:.3f} {second:.3f}")
         3.000 3.000
@@ -46,6 +48,8 @@ class Game(eqx.Module):
         losses: Sequence[Callable[[tuple, Any], Any]],
         y0: Sequence[PyTree],
         args: Any = None,
+        *,
+        maximise: Sequence[int] = (),
     ):
         for name, value in (("losses", losses), ("y0", y0)):
             if not isinstance(value, list | tuple):
@@ -64,7 +68,16 @@ class Game(eqx.Module):
                     f"Game: `losses[{i}]` must be a function of (players, args), got "
                     f"{type(loss).__name__}."
                 )
-        self.losses = tuple(losses)
+        if isinstance(maximise, str) or any(
+            not isinstance(i, int) or not 0 <= i < len(losses) for i in maximise
+        ):
+            raise ValueError(
+                "Game: `maximise` must hold indices of players, from 0 to "
+                f"{len(losses) - 1}, got {maximise!r}."
+            )
+        self.losses = tuple(
+            _Negative(loss) if i in maximise else loss for i, loss in enumerate(losses)
+        )
         self.y0 = tuple(real_arrays(tuple(y0), "Game: `y0`"))
         self.args = args
 
@@ -118,6 +131,13 @@ class MinMax(eqx.Module):
         return Game(
             (_Loss(self.f, 1), _Loss(self.f, -1)), (self.x0, self.y0), self.args
         )
+
+
+class _Negative(eqx.Module):
+    loss: Callable
+
+    def __call__(self, players, args):
+        return -jnp.asarray(self.loss(players, args))
 
 
 class _Loss(eqx.Module):

@@ -90,28 +90,19 @@ def directions(
     start: tuple,
 ) -> tuple:
     """The directions (dx, dy) of both players for diagonal metrics."""
-    gradients = _field.field(game, players)
-    effects = (
-        _field.cross_product(game, 0, players),
-        _field.cross_product(game, 1, players),
-    )
-    d_xy, d_yx = lambda dy: effects[0]((None, dy)), lambda dx: effects[1]((dx, None))
+    gradients, (d_xy, d_yx) = _field.two_players(game, players)
     symmetric = is_zero_sum(game)
 
-    def solve_x():
+    def by_x():
         return _inner.first_player(
             gradients, (d_xy, d_yx), metrics, solver, symmetric, start[0]
         )
 
-    def solve_y():
+    def by_y():
         return _inner.first_player(
             gradients[::-1], (d_yx, d_xy), metrics[::-1], solver, symmetric, start[1]
-        )
+        )[::-1]
 
     if order == "simultaneous":
-        return solve_x(), solve_y()
-    if order == "xy":
-        dx = solve_x()
-        return dx, _inner.answer(gradients[1], metrics[1], d_yx(dx))
-    dy = solve_y()
-    return _inner.answer(gradients[0], metrics[0], d_xy(dy)), dy
+        return by_x()[0], by_y()[1]
+    return by_x() if order == "xy" else by_y()

@@ -51,7 +51,9 @@ def problem(dimension, key):
     factor = jr.normal(key, (dimension, dimension)) / np.sqrt(dimension)
     covariance = factor @ factor.T
     start = 0.1 * jr.normal(jr.fold_in(key, 1), (2, dimension, dimension))
-    return competitive.MinMax(value, start[0] + jnp.eye(dimension), start[1], covariance)
+    return competitive.MinMax(
+        value, start[0] + jnp.eye(dimension), start[1], covariance
+    )
 
 
 @eqx.filter_jit

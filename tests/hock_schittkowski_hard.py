@@ -1,11 +1,13 @@
 """The larger and harder problems of the collection of Hock and Schittkowski.
 
 W. Hock and K. Schittkowski (1981), as in `hock_schittkowski.py`; starts and values are
-theirs, but for seven: with the coefficients as they are printed, 59 and 105 have other
-values than theirs (found alike by scipy's SLSQP and here), and for 75, 106, 109, 112
-and 116 points better than theirs, or more digits, are known. Redundant equations (55), starts outside of the bounds (59, 119), powers of unknowns that must
-stay positive (101-104), logarithms (62, 105, 110-112), coefficients from 1e-6 to 1e6
-(74, 75, 83, 84, 99, 106, 109, 114, 116).
+theirs, but for seven values. With the coefficients as they are printed, 59 and 105 have
+other minima (scipy's SLSQP finds 1136.307304 for 105, this library -7.802789472 for
+59); of 75, 106, 109, 112 and 116 better points, or more digits, are known.
+
+Redundant equations (55), starts outside of the bounds (59, 119), powers of unknowns
+that must stay positive (101-104), logarithms (62, 105, 110-112), and coefficients from
+1e-6 to 1e6 (74, 75, 83, 84, 99, 106, 109, 114, 116).
 """
 
 import jax.numpy as jnp
@@ -337,10 +339,18 @@ def _hs107(x):
     s8, c8, s9, c9 = jnp.sin(x[7]), jnp.cos(x[7]), jnp.sin(x[8]), jnp.cos(x[8])
     s, k = jnp.sin(x[7] - x[8]), jnp.cos(x[7] - x[8])
     return [
-        0.4 - x[0] + 2 * c * u**2 - u * v * (d * s8 + c * c8) - u * w * (d * s9 + c * c9),
+        0.4
+        - x[0]
+        + 2 * c * u**2
+        - u * v * (d * s8 + c * c8)
+        - u * w * (d * s9 + c * c9),
         0.4 - x[1] + 2 * c * v**2 + u * v * (d * s8 - c * c8) + v * w * (d * s - c * k),
         0.8 + 2 * c * w**2 + u * w * (d * s9 - c * c9) - v * w * (d * s + c * k),
-        0.2 - x[2] + 2 * d * u**2 + u * v * (c * s8 - d * c8) + u * w * (c * s9 - d * c9),
+        0.2
+        - x[2]
+        + 2 * d * u**2
+        + u * v * (c * s8 - d * c8)
+        + u * w * (c * s9 - d * c9),
         0.2 - x[3] + 2 * d * v**2 - u * v * (c * s8 + d * c8) - v * w * (c * s + d * k),
         -0.337 + 2 * d * w**2 - u * w * (c * s9 + d * c9) + v * w * (c * s - d * k),
     ]
@@ -418,7 +428,9 @@ def _hs114(x):
 
 def _hs116(x):
     a, b, c = 0.002, 1.262626, 1.231059
-    gain = lambda i, j: x[j] - 0.03475 * x[i] - 0.975 * x[i] * x[j] + 0.00975 * x[i] ** 2
+    gain = lambda i, j: (
+        x[j] - 0.03475 * x[i] - 0.975 * x[i] * x[j] + 0.00975 * x[i] ** 2
+    )
     return [
         x[2] - x[1],
         x[1] - x[0],
@@ -727,11 +739,7 @@ HARD = [
     Problem(
         114,
         lambda x: (
-            5.04 * x[0]
-            + 0.035 * x[1]
-            + 10 * x[2]
-            + 3.36 * x[4]
-            - 0.063 * x[3] * x[6]
+            5.04 * x[0] + 0.035 * x[1] + 10 * x[2] + 3.36 * x[4] - 0.063 * x[3] * x[6]
         ),
         [1745, 12000, 110, 3048, 1974, 89.2, 92.8, 8, 3.6, 145],
         -1768.80696,

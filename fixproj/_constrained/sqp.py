@@ -36,6 +36,7 @@ from ._quadratic import solve_elastic
 
 _SIGMAS = (0.0, 1.0, 10.0, 100.0, 1000.0)
 _SEARCH_STEPS = 30
+_TILT = 1e-4
 _FIRST_PRICE, _LAST_PRICE = 1e4, 1e9
 
 
@@ -152,7 +153,10 @@ class _Iteration(AbstractIteration):
             pull, before = jnp.zeros_like(g), (x, g, jacobian)
         size = jnp.maximum(jnp.max(jnp.abs(g)), 1e-2)
         price = state.price * size
-        program = solve_elastic(model, g + pull, rows, b, first, price, state.radius)
+        tilt = jnp.where(state.first, _tilt(g, rows, b, is_equality), 0)
+        program = solve_elastic(
+            model, g + pull - tilt, rows, b, first, price, state.radius
+        )
         solved = jnp.all(jnp.isfinite(program.d)) & jnp.all(jnp.isfinite(program.y))
         d = jnp.where(solved, program.d, 0)
         y_new = jnp.where(solved, program.y / norms, y)
@@ -238,6 +242,17 @@ class _Iteration(AbstractIteration):
             before=before,
             first=jnp.array(False),
         )
+
+
+def _tilt(g, rows, b, is_equality):
+    """A little force out of planes of symmetry, away from the bounds a start is at.
+
+    A start in such a plane would stay there, although saddle points are all it has.
+    """
+    at_bound = ~is_equality & (jnp.abs(b) <= _TILT)
+    inward = jnp.where(at_bound, 1, 0).astype(g.dtype) @ rows
+    generic = jnp.cos(1 + jnp.arange(g.size, dtype=g.dtype))
+    return _TILT * jnp.max(jnp.abs(g)) * (inward + 0.1 * generic)
 
 
 def _convexify(hessian, active_rows):

@@ -110,9 +110,7 @@ def first_player(
 
         return jax.lax.cond(near, lambda dx, dy: (dx, dy), improve, dx, dy)
     right = _tree.subtract(d_xy(times(a_y, g_y)), g_x)
-    dx = times(
-        s, solve(product, times(s, right), solver, symmetric, divide(start, s))
-    )
+    dx = times(s, solve(product, times(s, right), solver, symmetric, divide(start, s)))
     return dx, second(dx)
 
 

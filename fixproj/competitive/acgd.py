@@ -9,6 +9,7 @@ where w, which tends to 1, removes the bias of a start at zero. Schaefer, Zheng 
 Anandkumar (2020), Implicit competitive regularization in GANs, algorithm 2.
 """
 
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -35,10 +36,11 @@ class ACGD(AbstractGameMethod):
     """Adaptive competitive gradient descent for two players, as used for GANs.
 
     Args:
-        step: the step size, a scalar > 0 that may be traced.
+        step: the first player's step size, a scalar > 0 that may be traced.
         decay: of the mean of squared gradients, a scalar in (0, 1).
         epsilon: what is added to its root, a scalar > 0.
         linear_solver: a lineax solver; None as for [`fixproj.competitive.CGA`][].
+        step_y: the second player's step size; None is the same.
 
     Raises:
         ValueError: if an argument is out of range, or, on solving, there are not two
@@ -53,9 +55,12 @@ class ACGD(AbstractGameMethod):
     decay: float | Scalar = 0.99
     epsilon: float | Scalar = 1e-5
     linear_solver: lx.AbstractLinearSolver | None = None
+    step_y: float | Scalar | None = None
 
     def __check_init__(self):
         check_between("ACGD", "step", self.step, 0)
+        if self.step_y is not None:
+            check_between("ACGD", "step_y", self.step_y, 0)
         check_between("ACGD", "decay", self.decay, 0, 1)
         check_between("ACGD", "epsilon", self.epsilon, 0)
 
@@ -73,14 +78,18 @@ class ACGD(AbstractGameMethod):
             decay = _tree.scale_like(self.decay, s)
             return decay * s + (1 - decay) * g * g
 
-        def metric(s):
+        def metric(step, s):
             mean_square = s / _tree.scale_like(weight, s)
             epsilon = _tree.scale_like(self.epsilon, s)
-            return _tree.scale_like(self.step, s) / (jnp.sqrt(mean_square) + epsilon)
+            return _tree.scale_like(step, s) / (jnp.sqrt(mean_square) + epsilon)
 
         squares = jtu.tree_map(mean, memory.squares, gradients)
         weight = mean(memory.weight, jnp.ones_like(memory.weight))
-        metrics = jtu.tree_map(metric, squares)
+        steps = (self.step, self.step if self.step_y is None else self.step_y)
+        metrics = tuple(
+            jtu.tree_map(partial(metric, step), part)
+            for step, part in zip(steps, squares, strict=True)
+        )
         small, large = (_tree.real_size(p) for p in players)
         chosen = directions(
             game,

@@ -81,7 +81,7 @@ def test_default_on_bilinear_and_on_convex_concave(getkey):
 def test_dirac_gan():
     # Mescheder, Geiger & Nowozin (2018), example 1: the equilibrium is the origin.
     problem = comp.MinMax(lambda x, y, args: -jax.nn.softplus(-x * y), 1.0, 1.0)
-    for method in (None, comp.ConsensusGradient(step=0.2)):
+    for method in (None, comp.ConsensusGradient(step=0.2), comp.CGD(1.0)):
         x, y = fp.solve(problem, method).value
         np.testing.assert_allclose([x, y], 0, atol=1e-3)
 
@@ -162,6 +162,64 @@ def test_iterative_inner_solves_agree_with_dense():
         step = np.linalg.solve(system, -0.3 * np.concatenate([gx, gy]))
         expected = np.ones(5) + step
         np.testing.assert_allclose(move(comp.CGD(0.3)), expected, atol=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.one_precision
+def test_game_of_fax_in_no_more_steps():
+    """fax's `CGATest`: x'Ay + y'y, whose x ascends and y descends, by steps of 0.1."""
+    with jax.enable_x64(True):
+        rng, step = np.random.default_rng(0), 0.1
+        a = rng.uniform(0.1, 1, (2, 3)) + np.eye(2, 3)
+        x0, y0 = rng.uniform(size=2), rng.uniform(size=3)
+        # What fax iterates, and its rule to stop, with a dense solve.
+        system = np.block([[np.eye(2), -step * a], [step * a.T, np.eye(3)]])
+        z, change, expected = np.concatenate([x0, y0]), np.inf, 0
+        while change >= 1e-8:
+            x, y = z[:2], z[2:]
+            right = step * np.concatenate([a @ y, -a.T @ x - 2 * y])
+            move = np.linalg.solve(system, right)
+            z, change, expected = z + move, np.linalg.norm(move), expected + 1
+        problem = comp.MinMax(
+            lambda x, y, a: -(x @ a @ y + y @ y), *map(jnp.asarray, (x0, y0, a))
+        )
+        for order in ("simultaneous", "alternating", "xy", "yx"):
+            method = comp.CGA(step, order=order)
+            solution = fp.solve(problem, method, rtol=0.0, atol=1e-8, norm=fp.two_norm)
+            for part in solution.value:
+                np.testing.assert_allclose(part, 0, atol=1e-6)
+            assert int(solution.stats["num_steps"]) <= expected + 2
+        # The default needs no step size, and fewer moves.
+        solution = fp.solve(problem)
+        assert int(solution.stats["num_steps"]) < expected / 5
+
+
+@pytest.mark.one_precision
+def test_matrix_free_moves_agree_with_the_formula():
+    """More unknowns than are solved for densely: conjugate gradients, warm started."""
+    with jax.enable_x64(True):
+        n, step = 300, 0.7
+        rng = np.random.default_rng(1)
+        a = rng.normal(size=(n, n)) / np.sqrt(n)
+        x, y = rng.normal(size=n), rng.normal(size=n)
+        problem = comp.MinMax(
+            lambda x, y, a: x @ a @ y + x @ x / 2, *map(jnp.asarray, (x, y, a))
+        )
+        system = np.block([[np.eye(n), step * a], [-step * a.T, np.eye(n)]])
+        move = np.linalg.solve(system, -step * np.concatenate([a @ y + x, -a.T @ x]))
+        for method in (comp.CGD(step), comp.PCGD(step), comp.CGA(step, order="yx")):
+            map_ = method.make_map(problem)
+            z = map_.apply(map_.init())
+            found = np.concatenate([z.players[0] - x, z.players[1] - y])
+            # The tolerance of the inner solve is eps^(1/4).
+            np.testing.assert_allclose(found, move, atol=2e-3)
+
+
+def test_players_who_maximise():
+    profit = lambda i: lambda q, cost: q[i] * (10.0 - sum(q) - cost)
+    losses = [profit(0), lambda q, cost: -profit(1)(q, cost)]
+    game = comp.Game(losses, (0.0, 0.0), 1.0, maximise=[0])
+    np.testing.assert_allclose(fp.solve(game, comp.PCGD()).value, 3.0, atol=1e-3)
 
 
 def test_cournot_of_three_and_its_leader():
@@ -269,6 +327,16 @@ BAD = {
     "count": (lambda: comp.Game([_loss], (1.0, 2.0)), ValueError, "1 losses and 2"),
     "players": (lambda: comp.Game([_loss], 1.0), TypeError, "`y0` must be a tuple"),  # pyright: ignore[reportArgumentType]
     "loss": (lambda: comp.Game([3], (1.0,)), TypeError, r"`losses\[0\]` must be a"),  # pyright: ignore[reportArgumentType]
+    "maximise": (
+        lambda: comp.Game([_loss], (1.0,), maximise=[1]),
+        ValueError,
+        "`maximise` must hold indices of players, from 0 to 0",
+    ),
+    "nan": (
+        lambda: fp.solve(comp.MinMax(lambda x, y, a: x * y, jnp.nan, 1.0)),
+        ValueError,
+        r"`y0.* has an entry that is NaN",
+    ),
     "two": (
         lambda: fp.solve(comp.Game([_loss] * 3, (1.0,) * 3), comp.CGD()),
         ValueError,

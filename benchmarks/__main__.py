@@ -19,6 +19,7 @@ import jax
 
 from benchmarks import (
     competitive,
+    competitive_cost,
     cones,
     feasibility,
     first_call,
@@ -53,6 +54,7 @@ SECTIONS = {
     "Modules": (module, ["--rounds", "31"], ["--rounds", "101"]),
     "Quadratic programs": (qp, ["--quick"], []),
     "Constrained problems": (competitive, ["--quick"], []),
+    "Competitive steps": (competitive_cost, ["--rounds", "7"], ["--rounds", "31"]),
     "Projections": (projections, ["--quick"], []),
     "Multiplexed gradient descent": (
         mgd,

@@ -108,16 +108,18 @@ class BoxHyperplane(AbstractSet):
         dtype = computing_dtype(x)
         axis = position(self.axis, x)
 
-        def spread(parameter):
-            vector = jnp.broadcast_to(parameter.astype(dtype), self.a.shape)
-            return jnp.broadcast_to(along(vector, x, axis), x.shape)
+        def laid(parameter):
+            parameter = parameter.astype(dtype)
+            if parameter.ndim == 1:
+                return along(parameter, x, axis)
+            return parameter.reshape([1] * x.ndim)
 
         y = clip_to_plane(
             x.astype(dtype),
-            spread(self.a),
-            spread(self.lower),
-            spread(self.upper),
-            self.b.astype(dtype).reshape([1] * x.ndim),
+            laid(self.a),
+            laid(self.lower),
+            laid(self.upper),
+            laid(self.b),
             axis,
         )
         return y.astype(x.dtype)

@@ -92,10 +92,10 @@ class CappedSimplex(AbstractSet):
         )
         dtype = computing_dtype(x)
         radius = per_point("radius", radius.astype(dtype), x, axis)
-        upper = jnp.broadcast_to(along(upper.astype(dtype), x, axis), x.shape)
-        ones = jnp.ones(x.shape, dtype)
+        upper = along(upper.astype(dtype), x, axis)
+        one = jnp.ones([1] * x.ndim, dtype)
         y = clip_to_plane(
-            x.astype(dtype), ones, jnp.zeros_like(ones), upper, radius, axis
+            x.astype(dtype), one, jnp.zeros_like(one), upper, radius, axis
         )
         return y.astype(x.dtype)
 

@@ -86,10 +86,10 @@ class WeightedL1Ball(AbstractSet):
         axis = position(self.axis, x)
         dtype = computing_dtype(x)
         radius = per_point("radius", self.radius.astype(dtype), x, axis)
-        weights = jnp.broadcast_to(along(self.weights.astype(dtype), x, axis), x.shape)
+        weights = along(self.weights.astype(dtype), x, axis)
         size = jnp.abs(x.astype(dtype))
-        lower = jnp.zeros_like(size)
-        upper = jnp.full_like(size, jnp.inf)
+        lower = jnp.zeros([1] * x.ndim, dtype)
+        upper = jnp.full([1] * x.ndim, jnp.inf, dtype)
         shrunk = clip_to_plane(size, weights, lower, upper, radius, axis)
         nearest = (jnp.sign(x.astype(dtype)) * shrunk).astype(x.dtype)
         inside = jnp.sum(weights * size, axis, keepdims=True) < radius

@@ -118,6 +118,9 @@ from fixproj.projections._stiefel import (
 from fixproj.projections._subspace import Subspace as Subspace
 from fixproj.projections._support import Support as Support
 from fixproj.projections._toeplitz import Hankel as Hankel, Toeplitz as Toeplitz
+from fixproj.projections._total_variation_ball import (
+    TotalVariationBall as TotalVariationBall,
+)
 from fixproj.projections._transport import (
     BirkhoffPolytope as BirkhoffPolytope,
     TransportPolytope as TransportPolytope,

@@ -193,6 +193,25 @@ VECTOR_CASES = [
         lambda x: [cp.norm_inf(x[1:]) <= x[0]],
     ),
     Case(
+        "epigraph_1.5",
+        lambda axis=-1: proj.NormEpigraph(1.5, axis),
+        lambda x: [cp.pnorm(x[1:], 1.5) <= x[0]],
+        oracle_tolerance=2e-5,
+        slow=True,
+    ),
+    Case(
+        "epigraph_3",
+        lambda axis=-1: proj.NormEpigraph(3, axis),
+        lambda x: [cp.pnorm(x[1:], 3) <= x[0]],
+        oracle_tolerance=2e-5,
+    ),
+    Case(
+        "total_variation_ball",
+        proj.TotalVariationBall,
+        lambda x, radius: [cp.tv(x) <= radius],
+        {"radius": np.array(1.3)},
+    ),
+    Case(
         "support",
         lambda axis=-1: proj.Support(2, axis),
         lambda x: [x[2:] == 0],

@@ -18,13 +18,13 @@ them, it is linear in x and c: on a segment S
 which gives the last digits and all derivatives.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from fixproj.projections._check import (
     as_axis,
@@ -96,19 +96,51 @@ class TV1D(AbstractFunction):
         return x, per_point("weight", self.weight.astype(dtype), x, -1)
 
 
+class Segments(NamedTuple):
+    """The pieces on which a sequence of small variation is constant.
+
+    Args:
+        index: for every entry, which segment it is in.
+        size: numbers of entries; n of them, zero beyond the last segment.
+        pull: the sign of the jump after a segment less that of the jump before it.
+    """
+
+    index: Int[Array, " n"]
+    size: Float[Array, " n"]
+    pull: Float[Array, " n"]
+
+    def mean(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
+        """The mean of the entries of each segment."""
+        return self._sum(x) / jnp.maximum(self.size, 1)
+
+    def _sum(self, values):
+        return jax.ops.segment_sum(values, self.index, values.shape[0])
+
+
+def segments_of(x: Float[Array, " n"]) -> Segments:
+    """Those of the sequence itself."""
+    jumps = jnp.sign(jnp.diff(x))
+    starts = jnp.concatenate([jnp.zeros(1, bool), jumps != 0])
+    index = jnp.cumsum(starts, dtype=jnp.int32)
+    none = jnp.zeros(1, x.dtype)
+    pull = jnp.concatenate([jumps, none]) - jnp.concatenate([none, jumps])
+    n = x.shape[0]
+    size = jax.ops.segment_sum(jnp.ones_like(x), index, n)
+    return Segments(index, size, jax.ops.segment_sum(pull, index, n))
+
+
+def denoised(x: Float[Array, " n"], strength: Float[Array, ""]) -> Float[Array, " n"]:
+    """The minimiser for a sequence of two entries or more; not differentiable."""
+    return _solve(*lax.stop_gradient((x, strength)))
+
+
 def _denoise(x, strength):
     # Differences from one entry: a large offset costs no digits.
     offset = lax.stop_gradient(x[0])
     x = x - offset
-    jumps = jnp.sign(jnp.diff(_solve(*lax.stop_gradient((x, strength)))))
-    starts = jnp.concatenate([jnp.zeros(1, bool), jumps != 0])
-    segment = jnp.cumsum(starts, dtype=jnp.int32)
-    none = jnp.zeros(1, x.dtype)
-    pull = jnp.concatenate([jumps, none]) - jnp.concatenate([none, jumps])
-    n = x.shape[0]
-    sums = jax.ops.segment_sum(x + strength * pull, segment, n)
-    sizes = jax.ops.segment_sum(jnp.ones_like(x), segment, n)
-    z = (sums / jnp.maximum(sizes, 1))[segment] + offset
+    on = segments_of(denoised(x, strength))
+    level = on.mean(x) + strength * on.pull / jnp.maximum(on.size, 1)
+    z = level[on.index] + offset
     bad = ~jnp.isfinite(jnp.sum(x) + strength)
     return jnp.where(bad, jnp.nan, z)
 

@@ -47,6 +47,9 @@ from fixproj.projections._linf_ball import LinfBall as LinfBall
 from fixproj.projections._low_rank import LowRank as LowRank
 from fixproj.projections._matrix_product import MatrixProduct as MatrixProduct
 from fixproj.projections._monotone import Monotone as Monotone
+from fixproj.projections._newton_schulz_psd_cone import (
+    NewtonSchulzPSDCone as NewtonSchulzPSDCone,
+)
 from fixproj.projections._nonnegative import NonNegative as NonNegative
 from fixproj.projections._norm_epigraph import NormEpigraph as NormEpigraph
 from fixproj.projections._one_hot import OneHot as OneHot

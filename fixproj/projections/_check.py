@@ -152,6 +152,17 @@ def as_radius(value: ArrayLike) -> Float[Array, "..."]:
     )
 
 
+def is_within(
+    size: Float[Array, "..."], radius: Float[Array, "..."]
+) -> Bool[Array, "..."]:
+    """Whether a norm is at most the radius, but for rounding.
+
+    So a point of the boundary stays as it is, with the derivative of the inside.
+    """
+    eps = float(jnp.finfo(size.dtype).eps)
+    return (size <= radius * (1 + 4 * eps)) & (radius > 0)
+
+
 def as_axis(axis: int) -> int:
     """Returns `axis`, or says that it is not an integer."""
     if isinstance(axis, bool) or not isinstance(axis, int):

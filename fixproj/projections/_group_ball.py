@@ -18,6 +18,7 @@ from fixproj.projections._check import (
     check_length,
     computing_dtype,
     is_concrete,
+    is_within,
     per_point,
 )
 from fixproj.projections._set import AbstractSet
@@ -105,6 +106,6 @@ class GroupBall(AbstractSet):
         shrunk = project_to_simplex(norms.ndim - 1, norms, radius)
         factors = shrunk / jnp.where(norms == 0, 1, norms)
         nearest = wide * jnp.take(factors, self.groups, axis=-1)
-        inside = jnp.sum(norms, -1, keepdims=True) < radius
+        inside = is_within(jnp.sum(norms, -1, keepdims=True), radius)
         y = jnp.where(inside, wide, nearest)
         return jnp.moveaxis(y, -1, self.axis).astype(x.dtype)

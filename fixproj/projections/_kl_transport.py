@@ -6,7 +6,6 @@ Sinkhorn's matrix scaling, here in the log domain and by Newton's method; see
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
@@ -153,5 +152,5 @@ def _project(logits, row, col):
     dtype = computing_dtype(logits)
     row, col = balanced(row.astype(dtype), col.astype(dtype))
     flat = logits.astype(dtype).reshape(-1, *logits.shape[-2:])
-    y = jax.vmap(lambda point: couple(True, point, row, col))(flat)
+    y = couple(True, flat, row, col)
     return require_found(y, flat).reshape(logits.shape).astype(logits.dtype)

@@ -14,6 +14,7 @@ from fixproj.projections._check import (
     as_floating,
     as_radius,
     computing_dtype,
+    is_within,
     per_point,
     position,
 )
@@ -24,7 +25,7 @@ from fixproj.projections._simplex import project_to_simplex
 class L1Ball(AbstractSet):
     """The points whose absolute values sum to at most the radius.
 
-    On the boundary the derivative is that of the outside.
+    On the boundary the derivative is that of the inside.
 
     Args:
         radius: radius, a scalar or an array that broadcasts to the batch: the shape of
@@ -73,5 +74,5 @@ class L1Ball(AbstractSet):
         size = jnp.abs(x.astype(dtype))
         shrunk = project_to_simplex(axis, size, radius)
         nearest = (jnp.sign(x.astype(dtype)) * shrunk).astype(x.dtype)
-        inside = jnp.sum(size, axis, keepdims=True) < radius
+        inside = is_within(jnp.sum(size, axis, keepdims=True), radius)
         return jnp.where(inside, x, nearest)

@@ -12,6 +12,7 @@ from fixproj.projections._check import (
     as_radius,
     check_length,
     computing_dtype,
+    is_within,
     per_point,
     require_finite,
 )
@@ -86,7 +87,7 @@ class L2Ball(AbstractSet):
         center = self._center(x, dtype)
         direction, norm = direction_and_norm(x.astype(dtype) - center, self.axis)
         nearest = (center + radius * direction).astype(x.dtype)
-        return jnp.where(norm >= radius, nearest, x)
+        return jnp.where(is_within(norm, radius), x, nearest)
 
     def _center(self, x, dtype):
         if self.center is None:

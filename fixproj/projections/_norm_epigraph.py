@@ -24,6 +24,7 @@ from fixproj.projections._check import (
     as_axis,
     as_floating,
     computing_dtype,
+    is_concrete,
     position,
 )
 from fixproj.projections._norm import direction_and_norm
@@ -44,7 +45,7 @@ class NormEpigraph(AbstractSet):
         axis: the axis of `x` along which (t, x) lies, t first.
 
     Raises:
-        TypeError: if `axis` is not an integer.
+        TypeError: if `axis` is not an integer, or `p` is traced.
         ValueError: if `p` is less than 1 or NaN.
 
     Examples:
@@ -58,8 +59,8 @@ class NormEpigraph(AbstractSet):
     axis: int = eqx.field(static=True)
 
     def __init__(self, p: float, axis: int = -1):
-        if isinstance(p, jax.core.Tracer):
-            raise TypeError("`p` must be a number, not traced.")
+        if not is_concrete(p):
+            raise TypeError("`p` must be a number that is not traced.")
         self.p = float(p)
         if not self.p >= 1:
             raise ValueError(f"`p` must be a number from 1 to inf, but was {p!r}.")

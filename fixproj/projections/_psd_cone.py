@@ -82,9 +82,21 @@ def _nearest(x):
 def _nearest_jvp(primals, tangents):
     (x,), (dx,) = primals, tangents
     values, u = _decompose(x)
+    result = hermitian(compose(u, jnp.maximum(values, 0), u))
+    return result, _derivative(values, u, dx)
+
+
+def psd_derivative(
+    x: Inexact[Array, "... n n"], dx: Inexact[Array, "... n n"]
+) -> Inexact[Array, "... n n"]:
+    """The derivative of the projection of Hermitian `x` along Hermitian `dx`."""
+    values, u = _decompose(x)
+    return _derivative(values, u, dx)
+
+
+def _derivative(values, u, dx):
     mapped, active = jnp.maximum(values, 0), values > 0
-    result = hermitian(compose(u, mapped, u))
     change = eigenvalue_derivative(
         u, values, mapped, active, dx, lambda d: jnp.where(active, d, 0)
     )
-    return result, hermitian(change)
+    return hermitian(change)

@@ -24,6 +24,7 @@ from fixproj.projections._check import (
     as_floating,
     as_radius,
     computing_dtype,
+    is_within,
     per_point,
     position,
 )
@@ -34,7 +35,7 @@ from fixproj.projections._set import AbstractSet
 class TotalVariationBall(AbstractSet):
     """The sequences whose steps have moduli that sum to at most the radius.
 
-    Exact. On the boundary the derivative is that of the outside.
+    Exact. On the boundary the derivative is that of the inside.
 
     Args:
         radius: the largest variation, a scalar or an array that broadcasts to the
@@ -100,13 +101,13 @@ def _nearest(x, radius):
     finite = jnp.all(jnp.isfinite(x))
     if x.shape[0] == 1:
         return jnp.where(finite, x, jnp.nan)
-    inside = jnp.sum(jnp.abs(jnp.diff(x))) < radius
+    inside = is_within(jnp.sum(jnp.abs(jnp.diff(x))), radius)
     # Differences from one entry: a large offset costs no digits.
     offset = lax.stop_gradient(x[0])
     moved = x - offset
     on = _face(*lax.stop_gradient((moved, radius)), inside | ~finite)
     mean, c = on.mean(moved), _strength(on, moved, radius)
-    z = (mean + c * on.pull / jnp.maximum(on.size, 1))[on.index] + offset
+    z = (mean + c * on.pull / jnp.maximum(on.size, 1))[on.of] + offset
     return jnp.where(finite, jnp.where(inside, x, z), jnp.nan)
 
 
@@ -125,7 +126,7 @@ def _face(x, radius, skip) -> Segments:
         new_c = _strength(on, x, radius)
         new = segments_of(denoised(x, jnp.maximum(new_c, c)))
         # Some segments have merged, or these were the right ones.
-        merged = new.index[-1] < on.index[-1]
+        merged = new.of[-1] < on.of[-1]
         on = jax.tree.map(lambda a, b: jnp.where(merged, a, b), new, on)
         return on, jnp.maximum(new_c, c), merged
 

@@ -5,7 +5,6 @@ The potentials f and g are those with which the sums are right; see `_transport_
 
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
@@ -117,6 +116,6 @@ def _project(x, row, col):
     dtype = computing_dtype(x)
     row, col = balanced(row.astype(dtype), col.astype(dtype))
     flat = x.astype(dtype).reshape(-1, *x.shape[-2:])
-    y = jax.vmap(lambda point: couple(False, point, row, col))(flat)
+    y = couple(False, flat, row, col)
     finite = jnp.where(jnp.isfinite(flat), flat, jnp.nan)
     return require_found(y, finite).reshape(x.shape).astype(x.dtype)

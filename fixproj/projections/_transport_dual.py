@@ -6,13 +6,14 @@ the right row sums, C replaced by C + 1 g', is found row by row in closed form:
 - Euclidean: X(g)_i = projection of C_i + g onto the simplex of radius row_i;
 - Kullback-Leibler to exp(C): X(g)_i = row_i softmax(C_i + g).
 
-What remains is to minimise a convex function of g with gradient X(g)'1 - col and
-(generalised) Hessian diag(W'1) - W' diag(1 / W 1) W, where W is the mask X > 0, or X
-itself. Newton's method with conjugate gradients does it: X. Li, D. Sun, K.-C. Toh, "On
-the efficient computation of a generalized Jacobian of the projector over the Birkhoff
-polytope" (2020); for the entropy, C. Brauer, C. Clason, D. Lorenz, B. Wirth, "A
-Sinkhorn-Newton method for entropic optimal transport" (2017). Rows are exact to
-rounding at every step.
+The second kind is first tried by R. Sinkhorn's iteration (1967), which takes products
+with one matrix only. What remains is to minimise a convex function of g with gradient
+X(g)'1 - col and (generalised) Hessian diag(W'1) - W' diag(1 / W 1) W, where W is the
+mask X > 0, or X itself. Newton's method with conjugate gradients does it: X. Li, D.
+Sun, K.-C. Toh, "On the efficient computation of a generalized Jacobian of the projector
+over the Birkhoff polytope" (2020); for the entropy, C. Brauer, C. Clason, D. Lorenz, B.
+Wirth, "A Sinkhorn-Newton method for entropic optimal transport" (2017). Rows are exact
+to rounding at every step.
 
 The derivative solves the same linear system at the solution.
 """
@@ -32,6 +33,7 @@ from fixproj.projections._simplex import project_to_simplex
 _MOST_TRIALS = 5000
 # The largest error need not fall at every step.
 _MOST_STALLED = 100
+_MOST_SCALINGS = 100
 _FIRST_SIZE, _GROWTH = 4.0, 10.0
 # A stage of the continuation ends where the next can start from its solution.
 _STAGE_ERROR = 0.01
@@ -61,27 +63,77 @@ class _State(NamedTuple):
 @partial(jax.jit, static_argnums=0)
 def couple(
     entropic: bool,
-    target: Float[Array, "m n"],
+    targets: Float[Array, "batch m n"],
     row: Float[Array, " m"],
     column: Float[Array, " n"],
-) -> Float[Array, "m n"]:
-    """The nearest matrix with the given marginals, which must have equal sums.
-
-    A target that is large against the marginals makes the problem nearly a linear
-    program, where Newton's method gets lost. So the size of the target grows from a
-    harmless one to its own, and each solution is the start of the next.
+) -> Float[Array, "batch m n"]:
+    """The nearest matrices with the given marginals, which must have equal sums.
 
     Args:
         entropic: whether near means a small Kullback-Leibler divergence from
-            `exp(target)`, or else a small Euclidean distance from `target`.
-        target: the matrix.
+            `exp(target)`, or else a small Euclidean distance from the target.
+        targets: the matrices.
         row: row sums.
         column: column sums.
 
     Returns:
-        The matrix, with the right sums to rounding; NaN if the search failed. Where it
-        ended early, at an error of the sums below a tenth of the largest, the rest is
-        filled in, and the matrix is near the nearest only as far as this error goes.
+        The matrices, with the right sums to rounding; NaN if the search failed. Where
+        it ended early, at an error of the sums below a tenth of the largest, the rest
+        is filled in, and the matrix is near the nearest only as far as this error goes.
+    """
+
+    def search():
+        return jax.vmap(lambda target: _couple(entropic, target, row, column))(targets)
+
+    if not entropic:
+        return search()
+    x, done = jax.vmap(lambda target: _scaled(target, row, column))(targets)
+    return lax.cond(
+        jnp.all(done), lambda: x, lambda: jnp.where(done[:, None, None], x, search())
+    )
+
+
+def _scaled(target, row, column):
+    """Sinkhorn's iteration, which settles what is not too hard, and whether it did."""
+    eps = float(jnp.finfo(target.dtype).eps)
+    unit = jnp.maximum(jnp.max(row), jnp.max(column))
+    unit = jnp.where(unit == 0, 1, unit)
+    rows, columns = row / unit, column / unit
+    # Every row and column keeps an entry of size one.
+    shifted = target - jnp.max(target, 1, keepdims=True)
+    shifted = shifted - jnp.max(shifted, 0, keepdims=True)
+    kernel = jnp.exp(shifted)
+
+    def step(state):
+        v, _, error, count = state
+        u = rows / _dot(kernel, v)
+        sums = _dot(u, kernel)
+        new = jnp.max(jnp.abs(v * sums - columns))
+        # The last step only measures.
+        v = jnp.where(new > 4 * eps, columns / sums, v)
+        return v, error, new, count + 1
+
+    def unfinished(state):
+        _, before, error, count = state
+        # Slow cases are for Newton's method. A NaN ends it, too.
+        return (error > 4 * eps) & (error < 0.9 * before) & (count < _MOST_SCALINGS)
+
+    large = jnp.asarray(jnp.finfo(target.dtype).max, target.dtype)
+    start = jnp.ones_like(columns), large, 0.5 * large, jnp.zeros((), jnp.int32)
+    v, _, error, _ = lax.while_loop(unfinished, step, start)
+    u = rows / _dot(kernel, v)
+    x = unit * (u[:, None] * kernel * v[None, :])
+    # What is below the smallest number in the kernel must not matter in the result.
+    lost = float(jnp.finfo(target.dtype).tiny) * jnp.max(u) * jnp.max(v)
+    return x, (error <= 4 * eps) & jnp.all(jnp.isfinite(x)) & (lost < eps**2)
+
+
+def _couple(entropic, target, row, column):
+    """Newton's method for one matrix.
+
+    A target that is large against the marginals makes the problem nearly a linear
+    program, where Newton's method gets lost. So the size of the target grows from a
+    harmless one to its own, and each solution is the start of the next.
     """
     dtype = target.dtype
     eps = float(jnp.finfo(dtype).eps)
@@ -311,9 +363,13 @@ def _dot(x, y):
 
 @couple.defjvp
 def _couple_jvp(entropic, primals, tangents):
-    target, row, column = primals
-    dtarget, drow, dcolumn = tangents
-    x = couple(entropic, target, row, column)
+    dtargets, drow, dcolumn = tangents
+    x = couple(entropic, *primals)
+    tangent = partial(_tangent, entropic)
+    return x, jax.vmap(tangent, (0, 0, None, None))(x, dtargets, drow, dcolumn)
+
+
+def _tangent(entropic, x, dtarget, drow, dcolumn):
     weights = _weights(entropic, x)
     schur, inverse = _system(weights)
     # dX = W (dC + df 1' + 1 dg'), with the row sums drow and the column sums dcolumn.
@@ -331,4 +387,4 @@ def _couple_jvp(entropic, primals, tangents):
     dg = lax.custom_linear_solve(schur, right, solve, symmetric=True)
     df = known - inverse * _dot(weights, dg)
     # 0 x passes a NaN on.
-    return x, change + weights * (df[:, None] + dg[None, :]) + 0 * x
+    return change + weights * (df[:, None] + dg[None, :]) + 0 * x

@@ -16,6 +16,7 @@ from fixproj.projections._check import (
     as_radius,
     check_length,
     computing_dtype,
+    is_within,
     per_point,
     position,
     require,
@@ -28,7 +29,7 @@ class WeightedL1Ball(AbstractSet):
     """The points whose absolute values have a weighted sum of at most the radius.
 
     An entry of weight zero is free. On the boundary the derivative is that of the
-    outside.
+    inside.
 
     Args:
         weights: weights, not negative, of shape (n,).
@@ -92,5 +93,5 @@ class WeightedL1Ball(AbstractSet):
         upper = jnp.full([1] * x.ndim, jnp.inf, dtype)
         shrunk = clip_to_plane(size, weights, lower, upper, radius, axis)
         nearest = (jnp.sign(x.astype(dtype)) * shrunk).astype(x.dtype)
-        inside = jnp.sum(weights * size, axis, keepdims=True) < radius
+        inside = is_within(jnp.sum(weights * size, axis, keepdims=True), radius)
         return jnp.where(inside, x, nearest)

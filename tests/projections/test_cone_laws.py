@@ -17,6 +17,7 @@ CONES = {
     "power": (lambda: proj.PowerCone(0.3), (3,)),
     "thin_power": (lambda: proj.PowerCone(0.05), (3,)),
     "semidefinite": (proj.PSDCone, (3, 3)),
+    "semidefinite_by_products": (proj.NewtonSchulzPSDCone, (3, 3)),
     "zero": (proj.ZeroCone, (4,)),
     "free": (proj.FreeCone, (4,)),
 }
@@ -36,7 +37,7 @@ entries = st.one_of(
 def _points(name, data):
     cone, shape = CONES[name][0](), CONES[name][1]
     points = data.draw(arrays(np.float32, (2, *shape), elements=entries))
-    if name == "semidefinite":
+    if name.startswith("semidefinite"):
         # Elsewhere the cone is not its own dual.
         points = 0.5 * (points + np.swapaxes(points, 1, 2))
     return cone, jnp.asarray(points, jnp.zeros(()).dtype)

@@ -100,12 +100,12 @@ class Segments(NamedTuple):
     """The pieces on which a sequence of small variation is constant.
 
     Args:
-        index: for every entry, which segment it is in.
+        of: for every entry, which segment it is in.
         size: numbers of entries; n of them, zero beyond the last segment.
         pull: the sign of the jump after a segment less that of the jump before it.
     """
 
-    index: Int[Array, " n"]
+    of: Int[Array, " n"]
     size: Float[Array, " n"]
     pull: Float[Array, " n"]
 
@@ -114,7 +114,7 @@ class Segments(NamedTuple):
         return self._sum(x) / jnp.maximum(self.size, 1)
 
     def _sum(self, values):
-        return jax.ops.segment_sum(values, self.index, values.shape[0])
+        return jax.ops.segment_sum(values, self.of, values.shape[0])
 
 
 def segments_of(x: Float[Array, " n"]) -> Segments:
@@ -140,7 +140,7 @@ def _denoise(x, strength):
     x = x - offset
     on = segments_of(denoised(x, strength))
     level = on.mean(x) + strength * on.pull / jnp.maximum(on.size, 1)
-    z = level[on.index] + offset
+    z = level[on.of] + offset
     bad = ~jnp.isfinite(jnp.sum(x) + strength)
     return jnp.where(bad, jnp.nan, z)
 

@@ -3,8 +3,9 @@
     python -m benchmarks.projections [--quick]
 
 "ratio" is the peer's time divided by ours, the median over interleaved rounds. Short
-calls are mostly the price of calling a compiled function, which both pay; the rows of
-100 steps are within one compiled loop.
+calls are mostly the price of calling a compiled function, which both pay: the row
+"a call" has the time of `x + 1`, below which no call gets. The rows of 100 steps are
+within one compiled loop.
 """
 
 import argparse
@@ -98,8 +99,14 @@ def rows(quick: bool) -> list[Row]:
         Row("simplex, 100 steps", _steps(_simplex), _steps(simplex), (1_000,)),
         Row("l1 ball, 100 steps", _steps(_ball), _steps(ball), (1_000,)),
     ]
+    ours, theirs = _section(1_000)
+    made.append(
+        Row("box and hyperplane, 100 steps", _steps(ours), _steps(theirs), (1_000,))
+    )
     for shape in ((256, 1_000), (64, 10_000)):
+        ours, theirs = _section(shape[1])
         made += [
+            Row("box and hyperplane, batch", ours, jax.vmap(theirs), shape),
             Row("simplex, batch", _simplex, jax.vmap(simplex), shape),
             Row("l1 ball, batch", _ball, jax.vmap(ball), shape),
         ]
@@ -113,6 +120,12 @@ def rows(quick: bool) -> list[Row]:
     )
     for name, both in _couplings(200).items():
         made.append(Row(name, *both, (200, 200)))
+    made.append(Row("a call", lambda x: x + 1, lambda x: x + 1, (1_000,), "the same"))
+    for n in (100, 500):
+        products = proj.NewtonSchulzPSDCone().project
+        made.append(
+            Row("semidefinite", products, proj.PSDCone().project, (n, n), "by `eigh`")
+        )
     return made
 
 
@@ -139,6 +152,20 @@ def main(arguments=None):
     )
     print("\nLargest error of a row or column sum, relative to it:\n")
     print(markdown_table(["what", "shape", "error", "jaxopt's"], errors))
+    print("\nLargest error of an entry, relative to the largest eigenvalue:\n")
+    table = [_semidefinite_errors(n) for n in (100, 500)]
+    print(markdown_table(["shape", "by products", "by `eigh`"], table))
+
+
+def _semidefinite_errors(n):
+    x = np.random.default_rng(0).normal(size=(n, n)).astype(np.float32)
+    x = x + x.T
+    values, u = np.linalg.eigh(x.astype(np.float64))
+    exact = (u * np.maximum(values, 0)) @ u.T
+    cones = proj.NewtonSchulzPSDCone(), proj.PSDCone()
+    found = [np.asarray(jax.jit(cone.project)(x), np.float64) for cone in cones]
+    size = np.abs(values).max()
+    return (f"{n} x {n}", *(float(np.abs(y - exact).max() / size) for y in found))
 
 
 def _error(y):

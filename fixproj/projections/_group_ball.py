@@ -29,7 +29,7 @@ class GroupBall(AbstractSet):
     """The points whose group norms sum to at most the radius.
 
     With one entry per group this is the l1 ball, with one group the Euclidean one. On
-    the boundary the derivative is that of the outside.
+    the boundary the derivative is that of the inside.
 
     Args:
         groups: the group of each entry, integers of shape (n,) from 0 to the number of

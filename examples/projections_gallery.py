@@ -24,13 +24,16 @@ def sets():
     """The sets that are drawn, by name."""
     corner = jnp.array([[1.0, 2.0], [-1.0, 1.0], [0.0, -1.0]])
     return {
+        "NonNegative": proj.NonNegative(),
         "Box": proj.Box(-1.0, 1.0),
+        "Hyperplane": proj.Hyperplane(jnp.array([1.0, 2.0]), 0.5),
         "Halfspace": proj.Halfspace(jnp.array([1.0, 2.0]), 0.5),
         "Hyperslab": proj.Hyperslab(jnp.array([1.0, 2.0]), -1.0, 1.0),
         "Simplex": proj.Simplex(1.5),
         "CappedSimplex": proj.CappedSimplex(1.5, 1.0),
         "L1Ball": proj.L1Ball(1.3),
         "WeightedL1Ball": proj.WeightedL1Ball(jnp.array([1.0, 2.0]), 1.5),
+        "GroupBall": proj.GroupBall([0, 1], 1.0),
         "L2Ball": proj.L2Ball(1.2),
         "L2Sphere": proj.L2Sphere(1.2),
         "L1Sphere": proj.L1Sphere(1.3),
@@ -38,7 +41,10 @@ def sets():
         "Ellipsoid": proj.Ellipsoid(jnp.array([[1.0, 0.6], [0.6, 1.0]])),
         "Polyhedron": proj.Polyhedron(corner, -jnp.inf, 1.0),
         "Monotone": proj.Monotone(),
+        "TotalVariationBall": proj.TotalVariationBall(1.0),
         "NormEpigraph": proj.NormEpigraph(1),
+        "SecondOrderCone": proj.SecondOrderCone(),
+        "Support": proj.Support(1),
         "Sparse": proj.Sparse(1),
         "OneHot": proj.OneHot(1.2),
         "Grid": proj.Grid(),
@@ -54,7 +60,7 @@ def main(path):
     project = eqx.filter_jit(
         eqx.filter_vmap(lambda s, x: s.project(x), in_axes=(None, 0))
     )
-    figure, axes = plt.subplots(3, 6, figsize=(13, 6.8), layout="constrained")
+    figure, axes = plt.subplots(4, 6, figsize=(13, 9.0), layout="constrained")
     for panel, (name, shape) in zip(axes.flat, sets().items(), strict=True):
         inside, nearest = project(shape, fine), project(shape, coarse)
         panel.plot(*inside.T, ",", color="tab:blue", alpha=0.5)

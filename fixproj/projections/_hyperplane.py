@@ -65,5 +65,8 @@ class Hyperplane(AbstractSet):
         """
         x = as_floating(x, "x")
         unit, inner, length = measure_along(self.a, x, self.axis)
-        excess = inner - self.b.astype(inner.dtype) / length
-        return (x.astype(inner.dtype) - excess * unit).astype(x.dtype)
+        offset = self.b.astype(inner.dtype) / length
+        y = x.astype(inner.dtype) - (inner - offset) * unit
+        # Once more, for what the sum over a point far away has lost to rounding.
+        rest = jnp.sum(unit * y, self.axis, keepdims=True) - offset
+        return (y - rest * unit).astype(x.dtype)

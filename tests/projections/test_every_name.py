@@ -4,6 +4,8 @@ The first test is cheap and says that the tables below are complete. The others 
 odd points: zeros, ties, offsets, sizes from the subnormal to the huge, a batch of none.
 """
 
+import pathlib
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -133,6 +135,7 @@ CURVED = {"FourierMagnitude", "CorrelationMatrices", "Intersection"}
 COUPLINGS = {"BirkhoffPolytope", "TransportPolytope", *ENTROPIC}
 
 
+@pytest.mark.one_precision
 def test_no_public_name_is_missing():
     public = {n for n in vars(proj) if not n.startswith("_")}
     public = {n for n in public if callable(getattr(proj, n))}
@@ -140,6 +143,15 @@ def test_no_public_name_is_missing():
     known = set().union(*tables)
     assert sum(map(len, tables)) == len(known)
     assert public == known
+
+
+@pytest.mark.one_precision
+def test_the_table_of_the_documentation_has_every_name():
+    path = pathlib.Path(__file__).parents[2] / "docs" / "every-projection.md"
+    page = path.read_text()
+    for table in (VECTOR, TRIPLE, MATRIX, ELSEWHERE, FUNCTION, CALCULUS):
+        for name in sorted(set(table) - {"PolarCone", "DualCone"}):
+            assert f"`{name}" in page, name
 
 
 def _points(shape):

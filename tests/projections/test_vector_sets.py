@@ -8,6 +8,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from fixproj import projections as proj
+from fixproj.projections._knapsack import clip_to_plane
 
 
 pytestmark = pytest.mark.slow_in_x64
@@ -146,7 +147,8 @@ BAD = {
     "weights": (lambda: proj.WeightedL1Ball([-1.0]), "`weights`"),
     "hyperslab": (lambda: proj.Hyperslab(np.ones(2), 1.0, 0.0), "`lower`"),
     "ellipsoid": (lambda: proj.Ellipsoid(np.array([1.0, -1.0])), "semidefinite"),
-    "epigraph": (lambda: proj.NormEpigraph(3), "`p` must be"),
+    "epigraph": (lambda: proj.NormEpigraph(0.5), "`p` must be a number from 1"),
+    "variation": (lambda: proj.TotalVariationBall(-1.0), "`radius`"),
     "grid": (lambda: proj.Grid([1.0, 0.0]), "ascending"),
     "sparse": (lambda: proj.Sparse(0), "`k` must be at least 1"),
     "axis": (lambda: proj.L1Ball(axis=2).project(jnp.ones(3)), "`axis` = 2"),
@@ -159,3 +161,103 @@ def test_bad_input_is_a_named_error(name):
     function, message = BAD[name]
     with pytest.raises(ValueError, match=message):
         function()
+
+
+WEIGHTS = np.array([1.0, 2.0])
+BAD_WHEN_TRACED = {
+    "polyhedron": (
+        lambda v: proj.Polyhedron(np.ones((2, 3)), v * WEIGHTS, v * WEIGHTS),
+        "infeasible",
+    ),
+    "box_hyperplane": (
+        lambda v: proj.BoxHyperplane(0.0, 1.0, np.ones(3), 4.0 * v),
+        "misses",
+    ),
+    "box_hyperplane_order": (
+        lambda v: proj.BoxHyperplane(v, -v, np.ones(3), 0.0),
+        "`lower` must not exceed `upper`",
+    ),
+    "transport": (
+        lambda v: proj.TransportPolytope(v * np.ones(1), np.full(1, 2.0)),
+        "same sum",
+    ),
+    "transport_sign": (
+        lambda v: proj.TransportPolytope(-v * np.ones(1), -v * np.ones(1)),
+        "`row`",
+    ),
+    "l1": (lambda v: proj.L1Ball(-v), "`radius` must be finite and not negative"),
+    "variation": (lambda v: proj.TotalVariationBall(-v), "`radius`"),
+    "weights": (lambda v: proj.WeightedL1Ball(-v * np.ones(2)), "`weights`"),
+    "hyperslab": (lambda v: proj.Hyperslab(np.ones(2), v, -v), "`lower`"),
+    "ellipsoid": (lambda v: proj.Ellipsoid(-v * np.ones(2)), "semidefinite"),
+}
+
+
+@pytest.mark.one_precision
+def test_bad_traced_input_is_a_runtime_error():
+    one = jnp.ones(())
+    for name, (build, message) in BAD_WHEN_TRACED.items():
+
+        def run(v, build=build):
+            return jax.tree.leaves(eqx.filter(build(v), eqx.is_array))
+
+        with pytest.raises(RuntimeError, match=message):
+            jax.block_until_ready(jax.jit(run)(one))
+            raise AssertionError(name)
+
+
+def _section_in_long_double(x, a, lower, upper, b):
+    """By bisection of the multiplier, and the formula on the face it ends on."""
+    x, a, lower, upper = (np.asarray(v, np.longdouble) for v in (x, a, lower, upper))
+
+    def at(t):
+        return np.clip(x - t * a, lower, upper)
+
+    ends = np.concatenate([(x - lower) / a, (x - upper) / a])
+    ends = ends[np.isfinite(ends)]
+    low, high = ends.min() - 1, ends.max() + 1
+    # In a corner b may be out of reach by its rounding, so not for ever.
+    for _ in range(40):
+        low = low - (1 + abs(low)) * (a @ at(low) < b)
+        high = high + (1 + abs(high)) * (a @ at(high) > b)
+    for _ in range(150):
+        middle = (low + high) / 2
+        low, high = (middle, high) if a @ at(middle) > b else (low, middle)
+    y = at(low)
+    free = (y > lower) & (y < upper)
+    return np.where(free, y - a * (a @ y - b) / max(a[free] @ a[free], 1e-300), y)
+
+
+@pytest.mark.one_precision
+def test_hard_sections_of_boxes():
+    """Offsets, ties, infinite bounds, corners, weights of several sizes; float32."""
+    rng = np.random.default_rng(0)
+    count, n = 300, 7
+    a = rng.normal(size=(count, n)) * rng.choice([1.0, 1.0, 1e3], (count, n))
+    lower = -np.abs(rng.normal(size=(count, n)))
+    upper = lower + np.abs(rng.normal(size=(count, n))) * rng.choice([0, 1], (count, n))
+    corner = np.where(rng.random((count, n)) < 0.5, lower, upper)
+    some = rng.uniform(lower, upper)
+    inner = np.where(np.arange(count)[:, None] % 5 == 0, corner, some)
+    lower = np.where(rng.random((count, n)) < 0.1, -np.inf, lower)
+    upper = np.where(rng.random((count, n)) < 0.1, np.inf, upper)
+    x = rng.normal(size=(count, n))
+    kind = np.arange(count)[:, None] % 4
+    x = np.where(kind == 1, np.round(x), np.where(kind == 2, 1e4 + x, x))
+    x = np.where(kind == 3, 1e3 * x, x)
+    x, a, lower, upper = (v.astype(np.float32) for v in (x, a, lower, upper))
+    b = np.sum(a.astype(np.longdouble) * inner, -1).astype(np.float32)
+
+    def build(x, a, lower, upper, b):
+        return clip_to_plane(x, a, lower, upper, b[None], 0)
+
+    got = np.asarray(jax.jit(jax.vmap(build))(x, a, lower, upper, b), np.float64)
+    assert (got >= lower).all() and (got <= upper).all()
+    eps = float(jnp.finfo(jnp.float32).eps)
+    for k in range(count):
+        expected = _section_in_long_double(x[k], a[k], lower[k], upper[k], b[k])
+        size = np.abs(x[k]).max() + np.abs(expected.astype(float)).max()
+        terms = np.abs(a[k] * got[k]).sum() + abs(b[k])
+        assert abs(a[k].astype(float) @ got[k] - b[k]) <= 16 * eps * terms, k
+        # As far as rounding of b moves it.
+        assert np.abs(got[k] - expected).max() <= 64 * eps * (size + terms), k

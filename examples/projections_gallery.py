@@ -33,7 +33,7 @@ def sets():
         "CappedSimplex": proj.CappedSimplex(1.5, 1.0),
         "L1Ball": proj.L1Ball(1.3),
         "WeightedL1Ball": proj.WeightedL1Ball(jnp.array([1.0, 2.0]), 1.5),
-        "GroupBall": proj.GroupBall([0, 1], 1.0),
+        "GroupBall": proj.GroupBall(jnp.array([0, 1]), 1.0),
         "L2Ball": proj.L2Ball(1.2),
         "L2Sphere": proj.L2Sphere(1.2),
         "L1Sphere": proj.L1Sphere(1.3),

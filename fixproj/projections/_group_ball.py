@@ -96,6 +96,8 @@ class GroupBall(AbstractSet):
         wide = jnp.moveaxis(x.astype(dtype), self.axis, -1)
         # Scaled by the largest entry, squares neither overflow nor vanish.
         largest = lax.stop_gradient(jnp.max(jnp.abs(wide), -1, keepdims=True))
+        # One may not divide by a subnormal number, which is flushed to zero.
+        largest = jnp.where(largest < jnp.finfo(dtype).tiny, 0, largest)
         scaled = wide / jnp.where(largest == 0, 1, largest)
         squares = jax.ops.segment_sum(
             jnp.moveaxis(scaled**2, -1, 0), self.groups, self.num_groups

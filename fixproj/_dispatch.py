@@ -22,6 +22,7 @@ from ._method import (
     Dykstra,
     ForwardBackward,
     Haugazeau,
+    InteriorPointProjection,
     LinearizedADMM,
     PeacemanRachford,
 )
@@ -45,6 +46,7 @@ _SETS = (
     DouglasRachford,
     Dykstra,
     Haugazeau,
+    InteriorPointProjection,
     PeacemanRachford,
     RAAR,
     RRR,

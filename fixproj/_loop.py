@@ -131,8 +131,11 @@ def run(
     history: Float[Array, " steps"] | None = None,
     while_loop: Callable = jax.lax.while_loop,
     progress: Int[Array, ""] | None = None,
+    start: Int[Array, ""] | None = None,
 ) -> tuple[LoopState, RESULTS, Float[Array, " steps"] | None]:
     """Run a map until it is fixed, fails, or has been evaluated `max_steps` times.
+
+    Steps are counted from `start`, by default from those that the state has made.
 
     Returns:
         The state, the result, and the history with the residuals of this call's steps
@@ -141,7 +144,7 @@ def run(
     """
     # Until something else is known, running out of steps is how a solve will end.
     running = RESULTS.max_steps_reached
-    start = state.num_steps
+    start = state.num_steps if start is None else start
 
     def keep_on(carry):
         state, result, _ = carry

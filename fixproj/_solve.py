@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
@@ -15,11 +16,15 @@ from ._dispatch import check_method, default_method
 from ._iteration import AbstractIteration, Picard
 from ._loop import Tolerances
 from ._map import AbstractMethod
-from ._problem import Root
+from ._problem import Feasibility, Root
 from ._qp import ConicProgram, QuadraticProgram, solve_program
 from ._solution import RESULTS, Solution
 from .implicit import Implicit
 from .implicit._as_adjoint import as_adjoint
+
+
+# How many times the allowed residual an answer may miss a constraint by.
+_SLACK = 10
 
 
 def solve(
@@ -60,7 +65,9 @@ def solve(
             `optimistix.Newton` with the tolerances given here. An optimistix
             fixed-point or root solver is taken as it is, with its own tolerances.
         rtol: relative tolerance, a scalar >= 0; None is eps^(3/4) of the coarsest dtype
-            in the iterate: 6.4e-6 in float32, 1.8e-12 in float64.
+            in the iterate: 6.4e-6 in float32, 1.8e-12 in float64. A `Feasibility`
+            problem is `successful` only if its answer also meets every set to ten times
+            the tolerance: the loop goes on for that.
         atol: absolute tolerance, a scalar >= 0; None is `rtol * min(1, s)`, where `s`
             is the larger one of `norm(z0)` and `norm(T(z0) - z0)`.
         max_steps: the largest number of map evaluations of this call, at least 1.
@@ -157,6 +164,7 @@ def _solve(
     tolerances = Tolerances(rtol, atol, norm)
     own = method.make_iteration(problem)
     iteration = iteration if own is None else _loop.closed(own, z0)
+    miss = None
     # All that the map depends on, closed-over tracers included, becomes its leaves.
     apply = eqx.filter_closure_convert(map_.apply, z0)
     frozen, z0 = _tree.stop_gradient((apply, z0))
@@ -167,14 +175,10 @@ def _solve(
         before = state.num_steps
         if history is not None:
             history = jnp.full((history,), jnp.nan, state.residual.dtype)
-        state, result, history = _loop.run(
-            frozen,
-            iteration,
-            state,
-            tolerances,
-            max_steps,
-            history=history,
-            progress=bar,
+        if isinstance(problem, Feasibility):
+            miss = _how_far(map_, z0, tolerances)
+        state, result, history = _run(
+            frozen, iteration, state, tolerances, max_steps, history, bar, miss
         )
         steps = state.num_steps - before
         z, residual, scale = state.z, state.residual, state.initial_size
@@ -193,7 +197,7 @@ def _solve(
         z = map_.core(adjoint.attach(apply, z, tolerances, throw))
     value = map_.readout(z)
     violation, result = _check_constraints(
-        map_, value, result, tolerances, scale, residual
+        map_, value, result, tolerances, scale, residual, miss is not None
     )
     stats = {"num_steps": steps, "residual": residual, "violation": violation}
     stats |= map_.report(z)
@@ -203,21 +207,82 @@ def _solve(
     return solution, result != RESULTS.successful
 
 
-def _check_constraints(map_, value, result, tolerances, scale, residual):
-    """A fixed point of the map of an infeasible problem is no solution of it."""
+def _how_far(map_, z0, tolerances):
+    """From `z` to the answer's violation and norm; None without constraints."""
+
+    def look(z):
+        value = map_.readout(map_.core(z))
+        violation = map_.violation(value)
+        return None if violation is None else (violation, tolerances.norm(value))
+
+    if jax.eval_shape(look, z0) is None:
+        return None
+    return _tree.stop_gradient(eqx.filter_closure_convert(look, z0))
+
+
+def _run(frozen, iteration, state, tolerances, max_steps, history, bar, miss):
+    """The loop; goes on with a smaller tolerance while the answer misses a constraint.
+
+    The residual of a projection method can be of higher order than the distance to the
+    sets, where these are tangent, or meet at a small angle.
+    """
+    start, run = state.num_steps, _loop.run
+    if miss is None:
+        options = {"history": history, "progress": bar, "start": start}
+        return run(frozen, iteration, state, tolerances, max_steps, **options)
+
+    def body(carry):
+        state, _, history, share, _ = carry
+        given = tolerances.rtol, tolerances.atol
+        scaled = [None if t is None else jnp.asarray(t) for t in given]
+        scaled = [None if t is None else t * share.astype(t.dtype) for t in scaled]
+        tighter = Tolerances(scaled[0], scaled[1], tolerances.norm)  # pyright: ignore[reportArgumentType]
+        options = {"history": history, "progress": bar, "start": start}
+        state, result, history = run(
+            frozen, iteration, state, tighter, max_steps, **options
+        )
+        violation, size = miss(state.z)
+        allowed, size = _allowed(tolerances, size, state.initial_size)
+        within_reach = violation <= jnp.sqrt(allowed * size)
+        again = (result == RESULTS.successful) & (violation > _SLACK * allowed)
+        again = again & within_reach & (state.residual > 0)
+        factor = jnp.clip(allowed / violation, 1e-3, 0.1)
+        return state, result, history, share * factor, again
+
+    share = jnp.ones((), state.residual.dtype)
+    carry = state, RESULTS.max_steps_reached, history, share, jnp.array(True)
+    state, result, history, *_ = jax.lax.while_loop(lambda c: c[-1], body, carry)
+    return state, result, history
+
+
+def _allowed(tolerances, size, scale):
+    """The largest residual for an answer of norm `size`, and the size it is for."""
+    size = jnp.minimum(scale, 1) + size
+    return tolerances.allowed(size, scale), size
+
+
+def _check_constraints(map_, value, result, tolerances, scale, residual, pursued=False):
+    """A fixed point of the map of an infeasible problem is no solution of it.
+
+    `pursued` says that the loop went on for the sake of the constraints.
+    """
     map_, value = _tree.stop_gradient((map_, value))
     violation = map_.violation(value)
     if violation is None:
         return jnp.zeros_like(scale), result
     # A violation is of first order where the residual can be of second (tangent sets).
-    size = jnp.minimum(scale, 1) + tolerances.norm(value)
-    allowed = tolerances.allowed(size, scale)
+    allowed, size = _allowed(tolerances, tolerances.norm(value), scale)
     unmet = violation > jnp.sqrt(allowed * size)
+    missed = violation > _SLACK * allowed
     # A residual that is small only beside iterates which ran away excuses nothing.
-    unmet = unmet | ((residual > allowed) & (violation > 10 * allowed))
+    ran_away = (residual > allowed) & (result != RESULTS.stagnated)
+    unmet = unmet | (ran_away & missed)
     settled = (result == RESULTS.successful) | (result == RESULTS.diverged)
     if map_.settles:
         settled = settled | (result == RESULTS.stagnated)
+    if pursued:
+        early = (result == RESULTS.successful) & missed
+        result = RESULTS.where(early, RESULTS.stagnated, result)
     return violation, RESULTS.where(
         unmet & settled, RESULTS.infeasible_suspected, result
     )

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+import scipy.optimize
 
 import fixproj as fp
 from fixproj import projections as proj
@@ -122,8 +123,14 @@ def test_lanes_with_and_without_a_common_point(method):
 
 @pytest.mark.parametrize(
     "method",
-    [*METHODS, fp.PeacemanRachford(), fp.Haugazeau(), fp.CyclicProjections(jr.key(0))],
-    ids=[*NAMES, "PeacemanRachford", "Haugazeau", "random order"],
+    [
+        *METHODS,
+        fp.PeacemanRachford(),
+        fp.Haugazeau(),
+        fp.CyclicProjections(jr.key(0)),
+        fp.InteriorPointProjection(),
+    ],
+    ids=[*NAMES, "PeacemanRachford", "Haugazeau", "random order", "InteriorPoint"],
 )
 @pytest.mark.slow
 @pytest.mark.one_precision
@@ -141,6 +148,8 @@ def test_derivative_in_set_parameters_against_differences(method):
             method = fp.AveragedProjections(weights[:2])
         accelerated = not isinstance(method, fp.Haugazeau | fp.RRR)
         iteration = fp.Anderson() if accelerated else fp.Picard()
+        if isinstance(method, fp.InteriorPointProjection):
+            iteration = None
 
         def loss(t):
             move = jax.tree.map(
@@ -180,7 +189,123 @@ def test_nearest_point_against_clarabel():
     assert x.value is not None
     tolerance = 1e-6 if dtype == jnp.float64 else 1e-3
     np.testing.assert_allclose(solution.value, x.value, atol=tolerance)
-    assert solution.stats["num_steps"] < 300
+    assert solution.stats["num_steps"] < 30
+
+
+def _system(rng, n=10, m=30):
+    """A random polyhedron and ball with a common interior, and a point outside."""
+    a, inside = rng.normal(size=(m, n)), rng.normal(size=n)
+    b = a @ inside + rng.uniform(0, 1, m)
+    return a, b, inside + 0.1, 0.8, inside + 3 * rng.normal(size=n)
+
+
+@pytest.mark.one_precision
+def test_polyhedra_and_balls_side_by_side():
+    rng = np.random.default_rng(7)
+    lanes = [_system(rng) for _ in range(6)]
+    with jax.enable_x64(True):
+
+        @jax.jit
+        @jax.vmap
+        def nearest(a, b, center, radius, point):
+            sets = [proj.Polyhedron(a, -jnp.inf, b), proj.L2Ball(radius, center)]
+            solution = fp.nearest_point(sets, point)
+            return solution.value, solution.stats["num_steps"]
+
+        found, steps = nearest(
+            *(jnp.asarray(np.stack(v)) for v in zip(*lanes, strict=True))
+        )
+        assert np.max(steps) < 40
+        for (a, b, center, radius, point), x in zip(lanes, found, strict=True):
+            x = np.asarray(x)
+            # Nearest if and only if x is in the set and the way there is a sum, with
+            # signs, of the normals of the constraints that it touches.
+            gaps = np.append(b - a @ x, radius - np.linalg.norm(x - center))
+            normals = np.vstack([a, x - center])[gaps < 1e-10]
+            assert np.min(gaps) > -1e-12
+            assert scipy.optimize.nnls(normals.T, point - x)[1] < 1e-10
+
+
+@pytest.mark.slow
+@pytest.mark.one_precision
+def test_derivative_of_a_nearest_point_in_every_parameter():
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        *given, point = map(jnp.asarray, _system(rng, n=6, m=15))
+        normal = jnp.arange(1.0, 7.0)
+        level = normal @ given[2]
+        args = (*given, point, normal, level)
+        way = jax.tree.map(lambda v: jnp.asarray(rng.normal(size=v.shape)), args)
+
+        @jax.jit
+        def value(t):
+            moved = jax.tree.map(lambda v, w: v + t * w, args, way)
+            a, b, center, radius, point, normal, level = moved
+            sets = [proj.Polyhedron(a, -jnp.inf, b), proj.L2Ball(radius, center)]
+            sets += [proj.Hyperplane(normal, level)]
+            return fp.nearest_point(sets, point).value
+
+        slope = jax.jacrev(value)(0.0)
+        ahead, further = (value(t) - value(-t) for t in (1e-4, 2e-4))
+        expected = (8 * ahead - further) / 12e-4
+        np.testing.assert_allclose(slope, expected, atol=1e-8)
+
+
+_AXIS = np.array([1.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    "sets, result",
+    [
+        # Apart, tangent (no multipliers), without interior, a single point.
+        ([proj.Halfspace(-_AXIS, -2.5), proj.L2Ball(2.0)], "infeasible_suspected"),
+        ([proj.Halfspace(-_AXIS, -2.0), proj.L2Ball(2.0)], "stagnated"),
+        pytest.param(
+            [proj.Halfspace(_AXIS, 1.0), proj.Halfspace(-_AXIS, -1.0)],
+            "successful",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            [proj.Affine(np.eye(3), np.ones(3)), proj.Box(-2.0, 2.0)],
+            "successful",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+@pytest.mark.one_precision
+def test_how_the_interior_point_ends(sets, result):
+    with jax.enable_x64(True):
+        sets = jax.tree.map(lambda x: x.astype(float), sets)
+        point = jnp.array([8.0, 4.0, 5.0])
+        solution = fp.nearest_point(sets, point, throw=False)
+        assert solution.result == getattr(fp.RESULTS, result)
+        if result == "infeasible_suspected":
+            assert float(solution.stats["violation"]) > 0.2
+        else:
+            assert float(solution.stats["violation"]) < 1e-8
+
+
+def test_a_start_far_away_does_not_hide_the_sets():
+    sets = [proj.L2Ball(2.0), proj.Halfspace(jnp.array([1.0, 0.0, 0.0]), 1.0)]
+    value = fp.nearest_point(sets, 1e6 * jnp.array([8.0, 4.0, 5.0])).value
+    expected = [1, *(np.sqrt(3 / 41) * np.array([4.0, 5.0]))]
+    np.testing.assert_allclose(value, expected, atol=1e-5)
+
+
+@pytest.mark.one_precision
+@pytest.mark.parametrize("method", [fp.AlternatingProjections()])
+def test_a_small_residual_is_not_taken_for_a_small_violation(method):
+    # A line almost parallel to another, where the moves are far smaller than the gap.
+    lines = [
+        proj.Hyperplane(jnp.array([0.0, 1.0]), 0.0),
+        proj.Hyperplane(jnp.array([0.03, 1.0]), 0.0),
+    ]
+    problem = fp.Feasibility(lines, jnp.array([1.0, 1.0]))
+    solution = fp.solve(problem, method, max_steps=50_000)
+    allowed = 10 * 6.5e-6 * (1 + float(jnp.max(jnp.abs(solution.value))))
+    assert float(solution.stats["violation"]) <= allowed
+    stopped = fp.solve(problem, method, max_steps=200, throw=False)
+    assert stopped.result == fp.RESULTS.max_steps_reached
 
 
 @pytest.mark.one_precision
@@ -189,7 +314,7 @@ def test_derivative_of_a_nearest_point_that_is_not_isolated():
         # Onto a face of the box, through a ball: P(x) = (1, y) with |(1, y)| = 2 there.
         def value(point):
             sets = [proj.L2Ball(2.0), proj.Halfspace(jnp.array([1.0, 0.0, 0.0]), 1.0)]
-            return fp.nearest_point(sets, point).value
+            return fp.nearest_point(sets, point, fp.Anderson(memory=8)).value
 
         point = jnp.array([8.0, 4.0, 5.0])
         rest = np.array([4.0, 5.0]) / np.sqrt(41)

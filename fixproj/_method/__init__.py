@@ -13,6 +13,9 @@ from .douglas_rachford import DouglasRachford as DouglasRachford
 from .dykstra import Dykstra as Dykstra
 from .forward_backward import ForwardBackward as ForwardBackward
 from .haugazeau import Haugazeau as Haugazeau
+from .interior_point_projection import (
+    InteriorPointProjection as InteriorPointProjection,
+)
 from .linearized_admm import LinearizedADMM as LinearizedADMM
 from .pdhg import PDHG as PDHG
 from .peaceman_rachford import PeacemanRachford as PeacemanRachford

@@ -105,9 +105,10 @@ class GroupBall(AbstractSet):
         squares = jnp.moveaxis(squares, 0, -1)
         roots = jnp.sqrt(jnp.where(squares == 0, 1, squares))
         norms = largest * jnp.where(squares == 0, 0, roots)
-        shrunk = project_to_simplex(norms.ndim - 1, norms, radius)
-        factors = shrunk / jnp.where(norms == 0, 1, norms)
-        nearest = wide * jnp.take(factors, self.groups, axis=-1)
         inside = is_within(jnp.sum(norms, -1, keepdims=True), radius)
+        shrunk = project_to_simplex(norms.ndim - 1, norms, radius)
+        # Inside it is not used, where the square of a small norm would vanish.
+        factors = shrunk / jnp.where(inside | (norms == 0), 1, norms)
+        nearest = wide * jnp.take(factors, self.groups, axis=-1)
         y = jnp.where(inside, wide, nearest)
         return jnp.moveaxis(y, -1, self.axis).astype(x.dtype)

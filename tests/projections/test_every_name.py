@@ -126,7 +126,7 @@ FUNCTION = {
 }
 CALCULUS = {"conjugate", "moreau_envelope", "precompose", "regularize", "scale"}
 CALCULUS |= {"separable", "tilt", "translate"}
-ABSTRACT = {"AbstractCone", "AbstractFunction", "AbstractSet"}
+ABSTRACT = {"AbstractCone", "AbstractFunction", "AbstractSet", "Family"}
 
 # Their distance is not the Euclidean one, and entries must not be negative.
 ENTROPIC = ("KLBirkhoffPolytope", "KLTransportPolytope")

@@ -7,6 +7,7 @@ the reference algorithm uses.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import jax
@@ -15,6 +16,7 @@ from jaxtyping import Array
 
 
 _LEAK = 0.01
+_INSIDE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +26,15 @@ class Activation:
     Args:
         name: how messages and network strings call it.
         function: maps arrays elementwise.
-        slope: of the input and the output; None makes `pull` pass displacements on
-            unchanged, which is what functions without a useful derivative need.
+        slope: of the input and the output. Without it, `pull` goes by the inverse; with
+            neither it passes displacements on unchanged, which is what functions
+            without a useful derivative need.
         inverse: a right inverse on the range, or None.
         low: the infimum of the range.
         high: the supremum.
         homogeneous: whether f(c z) = c f(z), or f(c z) = f(z), for c > 0.
+        target: of the input, the output and a displacement of the output: the
+            displacement of the input that is wanted, instead of the projection.
     """
 
     name: str
@@ -39,6 +44,7 @@ class Activation:
     low: float = -float("inf")
     high: float = float("inf")
     homogeneous: bool = False
+    target: Callable[[Array, Array, Array], Array] | None = None
 
     def __call__(self, z):
         """The output."""
@@ -46,16 +52,48 @@ class Activation:
 
     def pull(self, z, out, displacement):
         """The displacement of the input that a displacement of the output asks for."""
+        if self.target is not None:
+            return self.target(z, out, displacement)
         if self.slope is None:
-            return displacement
+            return (
+                displacement if self.inverse is None else self._back(out, displacement)
+            )
         slope = self.slope(z, out)
         return displacement * slope / (1 + slope * slope)
+
+    def _back(self, out, displacement):
+        """By the inverse, of outputs that stay inside the range."""
+        assert self.inverse is not None
+        bounds = [b for b in (self.low, self.high) if math.isfinite(b)]
+        margin = _INSIDE * (self.high - self.low if len(bounds) == 2 else 1.0)
+        low, high = (
+            jnp.asarray(bound, out.dtype)
+            for bound in (self.low + margin, self.high - margin)
+        )
+        wanted, now = (
+            self.inverse(jnp.clip(h, low, high)) for h in (out + displacement, out)
+        )
+        return wanted - now
 
 
 def _step(z, out):
     return (z > 0).astype(z.dtype)
 
 
+def _smooth(name, function):
+    derivative = jax.vmap(jax.grad(function))
+
+    def slope(z, out):
+        return derivative(z.reshape(-1)).reshape(z.shape)
+
+    return Activation(name, function, slope)
+
+
+# What models may have beyond those that the estimators and network strings offer.
+SMOOTH = {
+    function: _smooth(function.__name__, function)
+    for function in (jax.nn.elu, jax.nn.gelu, jax.nn.silu, jax.nn.softplus)
+}
 ACTIVATIONS = {
     a.name: a
     for a in (

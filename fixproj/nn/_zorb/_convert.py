@@ -1,4 +1,4 @@
-"""Models as layers: a `Network`, or Equinox's MLP and Sequential."""
+"""Models as layers: a `Network`, or MLP and Sequential of Equinox or `fixproj.nn`."""
 
 import dataclasses
 import inspect
@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from fixproj.nn._zorb._activations import ACTIVATIONS, Activation
+from fixproj.nn import _module as modules
+from fixproj.nn._zorb._activations import ACTIVATIONS, SMOOTH, Activation
 from fixproj.nn._zorb._layers import (
     AbstractLayer,
     Conv,
@@ -76,6 +77,13 @@ def as_layers(model: PyTree) -> Layered:
 def _parts(model):
     if isinstance(model, eqx.nn.Sequential):
         return list(model.layers)
+    if isinstance(model, modules.Sequential):
+        return list(model.layers)
+    if isinstance(model, modules.MLP):
+        found = []
+        for layer in model.layers:
+            found += [layer, model.activation]
+        return found if model.activate_last else found[:-1]
     if isinstance(model, eqx.nn.MLP):
         found = []
         for i, layer in enumerate(model.layers):
@@ -83,12 +91,15 @@ def _parts(model):
             found += [layer, model.final_activation if last else model.activation]
         return found
     raise TypeError(
-        "ZORB trains an nn.Network (see nn.parse_network), eqx.nn.MLP or "
-        f"eqx.nn.Sequential; got {type(model).__name__}."
+        "ZORB trains an nn.Network (see nn.parse_network), nn.Sequential, nn.MLP, "
+        f"eqx.nn.MLP or eqx.nn.Sequential; got {type(model).__name__}."
     )
 
 
 def _with_parts(model, parts):
+    if isinstance(model, modules.Sequential | modules.MLP):
+        step = 2 if isinstance(model, modules.MLP) else 1
+        return model.replace(layers=tuple(parts[::step]))
     if isinstance(model, eqx.nn.Sequential):
         return eqx.tree_at(lambda m: m.layers, model, tuple(parts))
     return eqx.tree_at(lambda m: m.layers, model, tuple(parts[::2]))
@@ -104,10 +115,26 @@ def _layer(part) -> tuple[AbstractLayer, Callable]:
         return _conv(part)
     if isinstance(part, eqx.nn.MaxPool2d | eqx.nn.AvgPool2d):
         return _pool(part), lambda new: part
-    fn = part.fn if isinstance(part, eqx.nn.Lambda) else part
+    if isinstance(part, modules.Linear):
+        return Dense(part.kernel, part.bias), lambda new: part.replace(
+            kernel=new.weight, bias=new.bias
+        )
+    if isinstance(part, modules.Conv):
+        return _own_conv(part)
+    if isinstance(part, modules.MaxPool | modules.AvgPool):
+        if len(part.size) != 2 or part.padding == "SAME" or _padded(part.padding):
+            raise TypeError("ZORB goes through pooling of images without padding only.")
+        mean = isinstance(part, modules.AvgPool)
+        return Pool(part.size, part.strides, mean), lambda new: part
+    if isinstance(part, modules.Flatten):
+        return Flatten(), lambda new: part
+    fn = part.fn if isinstance(part, eqx.nn.Lambda | modules.Lambda) else part
     for known, name in _FUNCTIONS:
         if fn is known:
             return Elementwise(ACTIVATIONS[name]), lambda new: part
+    for known, activation in SMOOTH.items():
+        if fn is known:
+            return Elementwise(activation), lambda new: part
     if isinstance(fn, Activation):
         return Elementwise(fn), lambda new: part
     if fn is jax.nn.softmax:
@@ -116,8 +143,9 @@ def _layer(part) -> tuple[AbstractLayer, Callable]:
         return Flatten(), lambda new: part
     raise TypeError(
         f"ZORB does not know how to carry targets back through {_describe(fn)}: give "
-        "an nn.Activation with a slope (or None), or one of relu, leaky_relu, sigmoid, "
-        "tanh, sign, softmax, jnp.ravel, eqx.nn.Linear, Conv2d, MaxPool2d, AvgPool2d."
+        "an nn.Activation with a slope (or None), or one of relu, leaky_relu, elu, "
+        "gelu, silu, softplus, sigmoid, tanh, sign, softmax, jnp.ravel, and linear, "
+        "convolution, pooling and flatten layers of fixproj.nn or Equinox."
     )
 
 
@@ -150,9 +178,31 @@ def _conv(part):
     return layer, back
 
 
+def _own_conv(part):
+    if len(part.kernel_size) != 2 or part.groups != 1 or set(part.dilation) != {1}:
+        raise TypeError(
+            "ZORB trains convolutions of images without dilation or groups."
+        )
+    if part.padding in ("CIRCULAR", "CAUSAL"):
+        raise TypeError("ZORB trains convolutions padded with zeros only.")
+    *window, inputs, units = part.kernel.shape
+    weight = part.kernel.transpose(2, 0, 1, 3).reshape(-1, units)
+    layer = Conv(weight, part.bias, part.kernel_size, part.strides, part.padding)
+
+    def back(new):
+        kernel = new.weight.reshape(inputs, *window, units).transpose(1, 2, 0, 3)
+        return part.replace(kernel=kernel, bias=new.bias)
+
+    return layer, back
+
+
+def _padded(padding):
+    pairs = () if isinstance(padding, str) else padding
+    return any(any(p) if isinstance(p, tuple) else p for p in pairs)
+
+
 def _pool(part):
-    padded = any(any(p) if isinstance(p, tuple) else p for p in part.padding)
-    if padded or part.use_ceil:
+    if _padded(part.padding) or part.use_ceil:
         raise TypeError("ZORB goes through pooling without padding only.")
     mean = isinstance(part, eqx.nn.AvgPool2d)
     return Pool(tuple(part.kernel_size), tuple(part.stride), mean, True)

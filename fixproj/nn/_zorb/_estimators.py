@@ -40,12 +40,14 @@ class _ZORB(BaseEstimator):
         *,
         ridge=None,
         sweeps=None,
+        skip=None,
         random_state=None,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.ridge = ridge
         self.sweeps = sweeps
+        self.skip = skip
         self.random_state = random_state
 
     def _check_parameters(self):
@@ -76,6 +78,11 @@ class _ZORB(BaseEstimator):
             )
         return tuple(int(s) for s in sizes)
 
+    def _skips(self, count):
+        if self.skip is None:
+            return count <= FEW_ROWS or not isinstance(self, ClassifierMixin)
+        return bool(self.skip)
+
     def _train(self, x, y, groups, weights):
         """Fits targets y of shape (rows, outputs)."""
         sizes = self._check_parameters()
@@ -91,7 +98,9 @@ class _ZORB(BaseEstimator):
                 dtype = np.dtype(np.float64)
             x, y, groups, weights = _merged(x, y, groups, weights)
         with jax.enable_x64(True):
-            expansion = start(x, groups, weights, sizes, self.activation, rng)
+            expansion = start(
+                x, groups, weights, sizes, self.activation, rng, self._skips(len(x))
+            )
             sweeps = self.sweeps
             if len(x) <= FEW_ROWS:
                 fitted = train_few(
@@ -99,7 +108,15 @@ class _ZORB(BaseEstimator):
                 )
             else:
                 fitted = train_many(
-                    x, y, weights, expansion, self.ridge, sweeps, dtype, rng
+                    x,
+                    y,
+                    weights,
+                    expansion,
+                    self.ridge,
+                    sweeps,
+                    dtype,
+                    rng,
+                    classes=isinstance(self, ClassifierMixin),
                 )
             self._network = fitted
             self._rows = (x, y, weights)
@@ -114,7 +131,9 @@ class _ZORB(BaseEstimator):
                 rng = np.random.default_rng(
                     check_random_state(self.random_state).randint(2**31 - 1)
                 )
-                expansion = start(x, groups, weights, sizes, self.activation, rng)
+                expansion = start(
+                    x, groups, weights, sizes, self.activation, rng, self._skips(len(x))
+                )
                 centre = expansion(x[:256], dtype).mean(0).astype(np.float64)
                 moments = Moments.empty(centre, y.shape[1])
             else:
@@ -128,7 +147,7 @@ class _ZORB(BaseEstimator):
             assert moments is not None
             moments.add(expansion, x, y, weights, dtype)
             self._rows = None
-            self._network, _ = resolved(moments, expansion, self.ridge, dtype)
+            self._network = resolved(moments, expansion, self.ridge, dtype)
         self._publish()
 
     def _publish(self):
@@ -165,8 +184,9 @@ class ZORBClassifier(ClassifierMixin, _ZORB):
         hidden_layer_sizes: units of each hidden layer; empty for a linear model.
         activation: "tanh", "sigmoid", "relu", "leaky_relu", "sign" or "identity".
         ridge: strength of the output layer's ridge; None chooses it.
-        sweeps: over the hidden layers. None: 3 to 16, the smaller the network the more,
-            for more than 2048 examples, else 0.
+        sweeps: over the hidden layers. None: 1 for more than 2048 examples, else 0.
+        skip: whether the output layer also sees the inputs. None: up to 2048 examples,
+            and for regression.
         class_weight: "balanced", a dictionary from label to weight, or None.
         random_state: an integer for reproducible results.
 
@@ -195,6 +215,7 @@ class ZORBClassifier(ClassifierMixin, _ZORB):
         *,
         ridge=None,
         sweeps=None,
+        skip=None,
         class_weight=None,
         random_state=None,
     ):
@@ -203,6 +224,7 @@ class ZORBClassifier(ClassifierMixin, _ZORB):
             activation,
             ridge=ridge,
             sweeps=sweeps,
+            skip=skip,
             random_state=random_state,
         )
         self.class_weight = class_weight
@@ -364,8 +386,9 @@ class ZORBRegressor(RegressorMixin, _ZORB):
         hidden_layer_sizes: units of each hidden layer; empty for a linear model.
         activation: "tanh", "sigmoid", "relu", "leaky_relu", "sign" or "identity".
         ridge: strength of the output layer's ridge; None chooses it.
-        sweeps: over the hidden layers. None: 3 to 16, the smaller the network the more,
-            for more than 2048 examples, else 0.
+        sweeps: over the hidden layers. None: 1 for more than 2048 examples, else 0.
+        skip: whether the output layer also sees the inputs. None: up to 2048 examples,
+            and for regression.
         random_state: an integer for reproducible results.
 
     Attributes:

@@ -18,7 +18,7 @@ import numpy as np
 from fixproj.nn._zorb._activations import ACTIVATIONS
 
 
-BLOCK = 4096
+BLOCK = 2048
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Expansion:
         layers: pairs of weights (inputs, units) and biases (units,).
         activation: a name in `ACTIVATIONS`.
         gain: the factor of the hidden outputs.
+        skip: whether the inputs are features, too.
     """
 
     shift: np.ndarray
@@ -38,11 +39,13 @@ class Expansion:
     layers: tuple[tuple[np.ndarray, np.ndarray], ...]
     activation: str
     gain: float = 1.0
+    skip: bool = True
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Features of each block, the inputs last."""
-        return (*(w.shape[1] for w, _ in self.layers), len(self.shift))
+        inputs = len(self.shift) if self.skip else 0
+        return (*(w.shape[1] for w, _ in self.layers), inputs)
 
     def replace(self, **changes) -> "Expansion":
         """A copy with other fields."""
@@ -52,58 +55,65 @@ class Expansion:
         """What the compiled functions take."""
         cast = partial(np.asarray, dtype=dtype)
         layers = tuple((cast(w), cast(b)) for w, b in self.layers)
-        return cast(self.shift), cast(self.spread), layers, cast(self.gain)
+        return layers, cast(self.gain), cast(1.0) if self.skip else None
+
+    def scaled(self, x) -> np.ndarray:
+        """The inputs u of rows, in the precision of x."""
+        x = np.asarray(x)
+        if not np.issubdtype(x.dtype, np.floating):
+            x = x.astype(np.float32)
+        return (x - self.shift.astype(x.dtype)) / self.spread.astype(x.dtype)
 
     def __call__(self, x, dtype) -> np.ndarray:
         """The features of rows."""
         arrays = self.arrays(dtype)
         found = np.empty((len(x), sum(self.sizes)), dtype)
-        for rows, (block,) in blocks(dtype, x):
+        for rows, (block,) in blocks(self, dtype, x):
             out = _features(arrays, block, self.activation)
             found[rows] = np.asarray(out)[: rows.stop - rows.start]
         return found
 
 
-def blocks(dtype, *arrays) -> Iterator[tuple[slice, list[np.ndarray]]]:
-    """Slices of rows and the arrays' blocks, padded with zeros to a power of two."""
-    count = len(arrays[0])
+def blocks(
+    expansion: Expansion, dtype, x, *others
+) -> Iterator[tuple[slice, list[np.ndarray]]]:
+    """Slices of rows and blocks of u and others, padded with zeros to a power of two.
+
+    Beyond one block all are of the same size, so that one program does for them. Inputs
+    are shifted before they are rounded to the dtype.
+    """
+    count = len(x)
     for start in range(0, count, BLOCK):
         rows = slice(start, min(start + BLOCK, count))
         length = rows.stop - rows.start
-        size = min(BLOCK, max(16, 1 << (length - 1).bit_length()))
+        size = BLOCK if start else min(BLOCK, max(16, 1 << (length - 1).bit_length()))
         padded = []
-        for array in arrays:
-            block = np.zeros((size, *array.shape[1:]), dtype)
-            block[:length] = array[rows]
+        for part in (expansion.scaled(x[rows]), *(array[rows] for array in others)):
+            block = np.zeros((size, *part.shape[1:]), dtype)
+            block[:length] = part
             padded.append(block)
         yield rows, padded
 
 
-def inputs_of(arrays, x):
-    """The scaled inputs."""
-    shift, spread, _, _ = arrays
-    return (x - shift[None]) / spread[None]
-
-
-def hidden(arrays, x, activation):
+def hidden(arrays, u, activation):
     """The outputs of the hidden layers."""
     function = ACTIVATIONS[activation].function
-    found, h = [], inputs_of(arrays, x)
-    for weights, bias in arrays[2]:
+    found, h = [], u
+    for weights, bias in arrays[0]:
         h = function(h @ weights + bias[None])
         found.append(h)
     return found
 
 
-def joined(arrays, x, activation):
+def joined(arrays, u, activation):
     """The features f(x)."""
-    gain = arrays[3]
+    _, gain, skip = arrays
     parts = [
         h * (gain / jnp.sqrt(jnp.asarray(h.shape[1], h.dtype)))
-        for h in hidden(arrays, x, activation)
+        for h in hidden(arrays, u, activation)
     ]
-    u = inputs_of(arrays, x)
-    parts.append(u / jnp.sqrt(jnp.asarray(u.shape[1], u.dtype)))
+    if skip is not None:
+        parts.append(u * (skip / jnp.sqrt(jnp.asarray(u.shape[1], u.dtype))))
     return jnp.concatenate(parts, axis=1)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 _SHIFT = 0.5
 _FEW = 32
+_TRIES = 8
 
 
 def pair_units(x, groups, weights, units: int, rng) -> tuple[np.ndarray, np.ndarray]:
@@ -35,21 +36,25 @@ def pair_units(x, groups, weights, units: int, rng) -> tuple[np.ndarray, np.ndar
         found = np.searchsorted(cumulative, rng.random(count))
         return np.minimum(found, len(x) - 1)
 
-    tries = 8 * units
-    first, second = draw(tries), draw(tries)
+    first, second = draw(_TRIES * units), draw(_TRIES * units)
+    # Unlike pairs first, then any pair of two different points.
+    order = np.argsort(groups[first] == groups[second], kind="stable")[: 2 * units]
+    first, second = first[order], second[order]
     gap = ((x[first] - x[second]) ** 2).sum(1)
     usual = np.mean(gap)
     if not usual > 0:
         return _gaussian(size, units, rng)
-    # Unlike pairs first, then any pair of two different points.
-    rank = np.where(groups[first] != groups[second], 0, 1)
-    rank = np.where(gap > 1e-6 * usual, rank, 2)
-    chosen = np.argsort(rank, kind="stable")[:units]
+    chosen = np.argsort(gap <= 1e-6 * usual, kind="stable")[:units]
     a, b = x[first[chosen]], x[second[chosen]]
     gap = np.maximum(gap[chosen], 1e-3 * usual)[:, None]
     direction = 2 * (a - b) / gap
     bias = -np.sum(direction * (a + b) / 2, axis=1)
     return direction.T, bias + _SHIFT * rng.standard_normal(units)
+
+
+def slope_of(activation: str) -> float:
+    """What makes the activation's graph that of tanh, up to an affine map."""
+    return 2.0 if activation == "sigmoid" else 1.0
 
 
 def _gaussian(size, units, rng):

@@ -40,6 +40,15 @@ class AbstractAffine(AbstractLayer):
     def rows(self, x: Array) -> Float[Array, "rows inputs"]:
         """What the weights multiply."""
 
+    def products(
+        self, x: Array, moved: Float[Array, "rows units"]
+    ) -> tuple[Float[Array, "inputs inputs"], Float[Array, "inputs units"]]:
+        """X'X and X'D of X = rows(x), with a last column of ones if there is a bias."""
+        rows = self.rows(x)
+        if self.bias is not None:
+            rows = jnp.concatenate([rows, jnp.ones_like(rows[:, :1])], axis=1)
+        return rows.T @ rows, rows.T @ moved
+
     @abc.abstractmethod
     def outputs(self, out: Array) -> Float[Array, "rows units"]:
         """The layer's output, or a displacement of it, as rows."""
@@ -50,13 +59,15 @@ class AbstractAffine(AbstractLayer):
 
     def pull(self, x, out, displacement):
         """The damped least-norm change of the rows, copies averaged."""
-        w = self.weight
-        gram = w.T @ w
+        return self.from_rows(x, self.damped(displacement) @ self.weight.T)
+
+    def damped(self, displacement: Array) -> Float[Array, "rows units"]:
+        """D (W'W + damping I)^-1, which times W' is the change of the rows."""
+        gram = self.weight.T @ self.weight
         size = gram.shape[0]
-        damping = _DAMPING * jnp.trace(gram) / size + jnp.finfo(w.dtype).tiny
-        eye = jnp.eye(size, dtype=w.dtype)
-        moved = jnp.linalg.solve(gram + damping * eye, self.outputs(displacement).T)
-        return self.from_rows(x, (w @ moved).T)
+        damping = _DAMPING * jnp.trace(gram) / size + jnp.finfo(gram.dtype).tiny
+        eye = jnp.eye(size, dtype=gram.dtype)
+        return jnp.linalg.solve(gram + damping * eye, self.outputs(displacement).T).T
 
 
 class Dense(AbstractAffine):
@@ -91,7 +102,7 @@ class Conv(AbstractAffine):
         bias: of shape (units,) or None.
         size: height and width of the kernel.
         stride: in both directions.
-        padding: pairs (before, after) for both directions.
+        padding: pairs (before, after) for both directions, "SAME" or "VALID".
         channels_first: whether images are (batch, channels, height, width).
     """
 
@@ -99,7 +110,7 @@ class Conv(AbstractAffine):
     bias: Float[Array, " units"] | None
     size: tuple[int, int] = eqx.field(static=True)
     stride: tuple[int, int] = eqx.field(static=True, default=(1, 1))
-    padding: tuple[tuple[int, int], ...] = eqx.field(
+    padding: tuple[tuple[int, int], ...] | str = eqx.field(
         static=True, default=((0, 0), (0, 0))
     )
     channels_first: bool = eqx.field(static=True, default=False)
@@ -108,24 +119,26 @@ class Conv(AbstractAffine):
     def _layout(self) -> str:
         return "NCHW" if self.channels_first else "NHWC"
 
-    def __call__(self, x):
-        """See `AbstractLayer`."""
-        units = self.weight.shape[1]
-        kernel = self.weight.T.reshape(units, -1, *self.size)
-        out = jax.lax.conv_general_dilated(
+    def _convolved(self, x, weight):
+        return jax.lax.conv_general_dilated(
             x,
-            kernel,
+            weight.T.reshape(weight.shape[1], -1, *self.size),
             self.stride,
             self.padding,
             dimension_numbers=(self._layout, "OIHW", self._layout),
         )
+
+    def __call__(self, x):
+        """See `AbstractLayer`."""
+        units = self.weight.shape[1]
+        out = self._convolved(x, self.weight)
         if self.bias is None:
             return out
         shape = (1, units, 1, 1) if self.channels_first else (1, 1, 1, units)
         return out + self.bias.reshape(shape)
 
     def rows(self, x):
-        """See `AbstractAffine`; the patches of this batch only."""
+        """See `AbstractAffine`; all patches. `products` and `pull` do without."""
         patches = jax.lax.conv_general_dilated_patches(
             x,
             self.size,
@@ -134,6 +147,66 @@ class Conv(AbstractAffine):
             dimension_numbers=(self._layout, "OIHW", self._layout),
         )
         return self.outputs(patches)
+
+    def products(self, x, moved):
+        """See `AbstractAffine`: one pair of places in the window at a time.
+
+        X'X has a block for each pair of places, the product of two shifted images, so
+        patches are not made.
+        """
+        if self.channels_first:
+            x = jnp.moveaxis(x, 1, -1)
+        channels = x.shape[-1]
+        padding = self.padding
+        if isinstance(padding, str):
+            padding = jax.lax.padtype_to_pads(
+                x.shape[1:3], self.size, self.stride, padding
+            )
+        x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+        counts = [
+            (n - k) // s + 1
+            for n, k, s in zip(x.shape[1:3], self.size, self.stride, strict=True)
+        ]
+        reach = [s * (n - 1) + 1 for n, s in zip(counts, self.stride, strict=True)]
+
+        def shifted(place):
+            i, j = place // self.size[1], place % self.size[1]
+            start = (0, i, j, 0)
+            part = jax.lax.dynamic_slice(x, start, (x.shape[0], *reach, channels))
+            return part[:, :: self.stride[0], :: self.stride[1]].reshape(-1, channels)
+
+        def row(place):
+            own = shifted(place)
+            block = jax.lax.map(lambda other: own.T @ shifted(other), places)
+            return block, own.T @ moved, jnp.sum(own, axis=0)
+
+        places = jnp.arange(self.size[0] * self.size[1], dtype=jnp.int32)
+        blocks, cross, sums = jax.lax.map(row, places)
+        # From (place, place, channel, channel) to channels slowest.
+        size = len(places) * channels
+        gram = blocks.transpose(2, 0, 3, 1).reshape(size, size)
+        cross = cross.transpose(1, 0, 2).reshape(size, -1)
+        if self.bias is None:
+            return gram, cross
+        sums = sums.T.reshape(size, 1)
+        count = jnp.full((1, 1), moved.shape[0], gram.dtype)
+        gram = jnp.block([[gram, sums], [sums.T, count]])
+        return gram, jnp.concatenate([cross, jnp.sum(moved, axis=0)[None]])
+
+    def pull(self, x, out, displacement):
+        """See `AbstractAffine`: the sum over copies is a transposed convolution."""
+        moved = self.damped(displacement).reshape(self._rows_shape(out))
+        if self.channels_first:
+            moved = jnp.moveaxis(moved, -1, 1)
+        _, back = jax.vjp(lambda x: self._convolved(x, self.weight), x)
+        ones = jnp.ones((self.weight.shape[0], 1), self.weight.dtype)
+        covered, count = jax.vjp(lambda x: self._convolved(x, ones), x)
+        (total,), (counts,) = back(moved), count(jnp.ones_like(covered))
+        return jnp.where(counts > 0, total / jnp.maximum(counts, 1), 0)
+
+    def _rows_shape(self, out):
+        shape = out.shape
+        return (shape[0], *shape[2:], shape[1]) if self.channels_first else shape
 
     def outputs(self, out):
         """See `AbstractAffine`."""

@@ -49,13 +49,16 @@ class Moments:
             np.zeros(outputs),
         )
 
-    def add(self, expansion: Expansion, x, y, weights, dtype) -> None:
-        """Adds rows."""
+    def add(self, expansion: Expansion, x, y, weights, dtype, kept=None) -> None:
+        """Adds rows; appends the blocks' hidden features to the list `kept`."""
         arrays = expansion.arrays(dtype)
         centre = self.centre.astype(dtype)
-        for _, (bx, by, bw) in blocks(dtype, x, y, weights):
-            found = _products(arrays, centre, bx, by, bw, expansion.activation)
-            first, gram, cross = (np.asarray(part) for part in found)
+        keep = 0 if kept is None else sum(expansion.sizes[:-1])
+        for _, (bx, by, bw) in blocks(expansion, dtype, x, y, weights):
+            found = _products(arrays, centre, bx, by, bw, expansion.activation, keep)
+            first, gram, cross, features = (np.asarray(part) for part in found)
+            if kept is not None:
+                kept.append(features)
             wide = by.astype(np.float64)
             self.count += float(bw.sum(dtype=np.float64))
             self.first += first
@@ -63,6 +66,29 @@ class Moments:
             self.cross += cross
             self.target += bw @ wide
             self.squares += bw @ wide**2
+
+    def without(self, part: "Moments") -> "Moments":
+        """The sums over the rows that are not in `part`, which has the same centre."""
+        names = [field.name for field in dataclasses.fields(self)][1:]
+        left = {name: getattr(self, name) - getattr(part, name) for name in names}
+        return Moments(self.centre, **left)
+
+    def plus(self, part: "Moments") -> "Moments":
+        """The sums over both, which have the same centre."""
+        names = [field.name for field in dataclasses.fields(self)][1:]
+        both = {name: getattr(self, name) + getattr(part, name) for name in names}
+        return Moments(self.centre, **both)
+
+    def with_targets(self, features, targets, weights) -> "Moments":
+        """The same rows, given again by features, with other targets."""
+        wide = targets.astype(np.float64)
+        weighted = weights[:, None] * wide
+        return dataclasses.replace(
+            self,
+            cross=(features - self.centre).T @ weighted,
+            target=weighted.sum(0),
+            squares=(weighted * wide).sum(0),
+        )
 
     def centred(self):
         """F'F, F'Y, |Y|^2 about the means, and the two means."""
@@ -73,10 +99,12 @@ class Moments:
         return gram, cross, max(total, 0.0), mean + self.centre, offset
 
 
-def _sums(arrays, centre, x, y, weights, activation):
-    f = joined(arrays, x, activation) - centre[None]
+def _sums(arrays, centre, x, y, weights, activation, keep):
+    features = joined(arrays, x, activation)
+    f = features - centre[None]
     weighted = f * weights[:, None]
-    return jnp.sum(weighted, axis=0), weighted.T @ f, weighted.T @ y
+    first, gram, cross = jnp.sum(weighted, axis=0), weighted.T @ f, weighted.T @ y
+    return first, gram, cross, features[:, :keep]
 
 
-_products = jax.jit(_sums, static_argnums=5)
+_products = jax.jit(_sums, static_argnums=(5, 6))

@@ -18,6 +18,8 @@ import scipy.linalg
 
 _GRID = 10.0 ** np.arange(-10.0, 1.1, 0.5)
 _PROBES = 64
+# Decades, relative to the mean eigenvalue.
+_START, _LEAST, _MOST = -4.0, -10.0, 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,17 +39,26 @@ class Ridge:
 
 def solve_ridge(gram, cross, strength: float) -> np.ndarray:
     """(G + strength I)^-1 C by Cholesky, by eigenvalues where that breaks down."""
-    return _Factor(gram, strength).solve(cross)
+    return Factor(gram, strength).solve(cross)
 
 
-def choose_ridge(gram, cross, total: float, count: float) -> Ridge:
-    """The ridge of least GCV score, on a grid that is refined once.
+def choose_ridge(
+    gram,
+    cross,
+    total: float,
+    count: float,
+    near: float | None = None,
+    steps: tuple[float, ...] = (2.0, 1.0, 0.5),
+) -> Ridge:
+    """The ridge of least GCV score, by steps downhill that become smaller.
 
     Args:
         gram: F'F of the centred rows.
         cross: F'Y.
         total: the squared norm of the centred Y.
         count: the number of rows, or the sum of their weights.
+        near: a strength to start from, or None.
+        steps: decades.
     """
     size = len(gram)
     if size == 0:
@@ -63,7 +74,7 @@ def choose_ridge(gram, cross, total: float, count: float) -> Ridge:
     def score(exponent: float) -> float:
         if exponent not in seen:
             strength = scale * 10.0**exponent
-            factor = _Factor(gram, strength)
+            factor = Factor(gram, strength)
             weights = factor.solve(cross)
             inverse = share * float(np.sum(probes * factor.solve(probes)))
             freedom = 1 + size - strength * inverse
@@ -73,10 +84,21 @@ def choose_ridge(gram, cross, total: float, count: float) -> Ridge:
             seen[exponent] = Ridge(weights, strength, residual / count / left**2)
         return seen[exponent].score
 
-    best = min((-8.0, -6.0, -4.0, -2.0, 0.0), key=score)
-    for step in (1.0, 0.5):
-        best = min((best - step, best, best + step), key=score)
+    best = _START if near is None else round(2 * np.log10(near / scale)) / 2
+    for step in steps:
+        before = np.nan
+        while best != before and _LEAST <= best <= _MOST:
+            before, best = best, min((best, best - step, best + step), key=score)
+    score(best)
     return seen[best]
+
+
+def gcv(values, cross, total: float, count: float, strength: float) -> float:
+    """The score from the eigenvalues of F'F, and F'Y in the basis of its vectors."""
+    kept = values + strength
+    residual = total - np.sum(cross**2 * ((kept + strength) / kept**2)[:, None])
+    left = max(1 - (1 + np.sum(values / kept)) / count, 1e-3)
+    return max(float(residual), 1e-12 * total) / count / left**2
 
 
 class LeaveOneOut:
@@ -130,8 +152,15 @@ class LeaveOneOut:
         return self._vectors @ inner
 
 
-class _Factor:
-    def __init__(self, gram, strength):
+class Factor:
+    """G + k I, factored by Cholesky, or by eigenvalues where that breaks down.
+
+    Args:
+        gram: G.
+        strength: k.
+    """
+
+    def __init__(self, gram, strength: float):
         shifted = gram + strength * np.eye(len(gram))
         try:
             self._cholesky = scipy.linalg.cho_factor(shifted, check_finite=False)
@@ -140,7 +169,8 @@ class _Factor:
             values, self._vectors = np.linalg.eigh(gram)
             self._values = np.maximum(values, 0.0) + strength
 
-    def solve(self, right):
+    def solve(self, right) -> np.ndarray:
+        """(G + k I)^-1 times a matrix."""
         if self._cholesky is not None:
             return scipy.linalg.cho_solve(self._cholesky, right, check_finite=False)
         return self._vectors @ ((self._vectors.T @ right) / self._values[:, None])

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fixproj.nn._zorb._activations import ACTIVATIONS
-from fixproj.nn._zorb._expansion import Expansion, blocks, hidden, inputs_of, joined
+from fixproj.nn._zorb._expansion import BLOCK, Expansion, blocks, hidden, joined
 from fixproj.nn._zorb._ridge import solve_ridge
 
 
@@ -21,7 +21,7 @@ _OUTPUT_DAMPING = 0.1
 # Relative to the mean eigenvalue: the more rows for each input, the less.
 _LAYER_RIDGE = 40.0
 _MOST_RIDGE = 3.0
-_TRY = 4096
+_TRY = BLOCK
 
 
 def sweep(expansion: Expansion, readout, x, y, weights, dtype) -> Expansion:
@@ -52,7 +52,7 @@ def sweep(expansion: Expansion, readout, x, y, weights, dtype) -> Expansion:
         back = (np.linalg.solve(damped, block.T)).astype(dtype)
         arrays = expansion.arrays(dtype)
         gram = cross = 0.0
-        for _, (bx, by, bw) in blocks(dtype, x, y, weights):
+        for _, (bx, by, bw) in blocks(expansion, dtype, x, y, weights):
             g, c = _carried(
                 arrays, (mean, out, offset), back, bx, by, bw, layer, expansion
             )
@@ -61,7 +61,9 @@ def sweep(expansion: Expansion, readout, x, y, weights, dtype) -> Expansion:
         relative = min(_MOST_RIDGE, _LAYER_RIDGE * len(gram) / len(x))
         ridge = relative * float(np.trace(gram)) / len(gram)
         move = solve_ridge(gram, cross, ridge)
-        _, (bx, by, bw) = next(blocks(dtype, x[:_TRY], y[:_TRY], weights[:_TRY]))
+        _, (bx, by, bw) = next(
+            blocks(expansion, dtype, x[:_TRY], y[:_TRY], weights[:_TRY])
+        )
         towards, square = _response(
             arrays,
             (mean, out, offset),
@@ -86,9 +88,9 @@ def sweep(expansion: Expansion, readout, x, y, weights, dtype) -> Expansion:
 def _parts(arrays, readout, x, y, layer, activation):
     mean, out, offset = readout
     residual = y - offset[None] - (joined(arrays, x, activation) - mean[None]) @ out
-    outputs = [inputs_of(arrays, x), *hidden(arrays, x, activation)]
+    outputs = [x, *hidden(arrays, x, activation)]
     before, h = outputs[layer], outputs[layer + 1]
-    weights, bias = arrays[2][layer]
+    weights, bias = arrays[0][layer]
     ones = jnp.ones((x.shape[0], 1), x.dtype)
     return (
         residual,

@@ -14,6 +14,8 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.random as jr
+import lineax as lx
 import numpy as np
 from jaxtyping import Array, PyTree
 
@@ -22,10 +24,20 @@ from fixproj.nn._data import as_pair, batches_of, is_pair_of_arrays
 from fixproj.nn._trainers import AbstractTrainer
 from fixproj.nn._trainers._loss import AbstractLoss, CrossEntropyLoss, loss_named
 from fixproj.nn._zorb._convert import as_layers
+from fixproj.nn._zorb._features import pair_units, slope_of
 from fixproj.nn._zorb._layers import AbstractAffine, Dense, Softmax
-from fixproj.nn._zorb._ridge import choose_ridge, solve_ridge
+from fixproj.nn._zorb._solvers import (
+    SOLVERS,
+    Sums,
+    Triangle,
+    on_host,
+    solve_gram,
+    solve_host,
+)
 
 
+_OVER = 1.8
+_LEAST_PAIRED = 256
 _LEAST_RIDGE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-10}
 
 
@@ -51,7 +63,18 @@ class ZORB(AbstractTrainer):
         hidden_ridge: of the other layers. A large one keeps them near where they were.
         memory: what the statistics are multiplied by before a minibatch is added: old
             ones were made with other hidden layers.
-        margin: difference between the target logits of the label and of the others.
+        margin: the target logit of the label; the others' is 0.
+        solver: of the linear systems. "cholesky", "eigh" (slower, for the most
+            ill-conditioned), "qr" or a lineax solver such as `lineax.CG`. In `solve`,
+            "qr" keeps a triangular factor of the rows instead of their Gram matrix,
+            which does not square the condition number.
+        start: "given" leaves the model's weights; "pairs" lets `solve` draw those of
+            hidden layers anew, each unit as a separator of two examples of different
+            classes (of a convolution: of their patches).
+        rounds: after its sweeps, `solve` fits the last layer so many times more, to
+            targets that may be exceeded: a logit of at least `margin` for the label and
+            at most 0 for the others. For classes only.
+        hidden_examples: `solve` fits a hidden layer to the first so many examples only.
 
     Raises:
         ValueError: for values out of range or an unknown loss.
@@ -78,6 +101,10 @@ class ZORB(AbstractTrainer):
     memory: float | Array
     margin: float | Array
     objective: AbstractLoss
+    solver: str | lx.AbstractLinearSolver
+    start: str = eqx.field(static=True)
+    rounds: int = eqx.field(static=True)
+    hidden_examples: int | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -88,6 +115,10 @@ class ZORB(AbstractTrainer):
         hidden_ridge: float | Array = 1.0,
         memory: float | Array = 0.95,
         margin: float | Array = 8.0,
+        solver: str | lx.AbstractLinearSolver = "cholesky",
+        start: str = "given",
+        rounds: int = 0,
+        hidden_examples: int | None = None,
     ):
         check_positive_int("ZORB", "sweeps", sweeps)
         if ridge is not None:
@@ -95,12 +126,29 @@ class ZORB(AbstractTrainer):
         check_between("ZORB", "hidden_ridge", hidden_ridge, 0.0)
         check_between("ZORB", "memory", memory, 0.0, 1.0 + 1e-9)
         check_between("ZORB", "margin", margin, 0.0)
+        if rounds != 0:
+            check_positive_int("ZORB", "rounds", rounds)
+        if hidden_examples is not None:
+            check_positive_int("ZORB", "hidden_examples", hidden_examples)
+        if solver not in SOLVERS and not isinstance(solver, lx.AbstractLinearSolver):
+            raise ValueError(
+                f"ZORB: `solver` must be one of {', '.join(map(repr, SOLVERS))} or a "
+                f"lineax solver, got {solver!r}."
+            )
+        if start not in ("given", "pairs"):
+            raise ValueError(
+                f"ZORB: `start` must be 'given' or 'pairs', got {start!r}."
+            )
         self.sweeps = sweeps
         self.ridge = ridge
         self.hidden_ridge = hidden_ridge
         self.memory = memory
         self.margin = margin
         self.objective = loss_named(loss)
+        self.solver = solver
+        self.start = start
+        self.rounds = rounds
+        self.hidden_examples = hidden_examples
 
     def init(self, model: PyTree) -> PyTree:
         """Empty statistics; see `AbstractTrainer.init`."""
@@ -132,91 +180,102 @@ class ZORB(AbstractTrainer):
             # The readout comes first, so that what is carried back has a meaning.
             for at in (len(places) - 1, *range(len(places))):
                 place = places[at]
-                rows, moved = _wanted(layers, place, x, targets)
-                grams[at] = old[0][at] + rows.T @ rows
+                inner, moved = _wanted(layers, place, x, targets)
+                new, added = layers[place].products(inner, moved)
+                grams[at] = old[0][at] + new
                 if at == len(places) - 1:
-                    cross = old[1] + rows.T @ moved
-                    both = _solve(grams[at], cross, ridge)
+                    cross = old[1] + added
+                    both = solve_gram(grams[at], cross, ridge, self.solver)
                     layers = _set(layers, place, both)
                 else:
-                    share = jnp.trace(rows.T @ rows) / jnp.trace(grams[at])
-                    gram = grams[at] * share
-                    move = _solve(gram, rows.T @ moved, self.hidden_ridge)
+                    gram = grams[at] * (jnp.trace(new) / jnp.trace(grams[at]))
+                    move = solve_gram(gram, added, self.hidden_ridge, self.solver)
                     layers = _set(layers, place, _both(layers[place]) + move)
         return layered.rebuild(layers), (grams, cross), info
 
     def solve(
-        self, model: PyTree, data: tuple[Any, Any] | Iterable[tuple[Any, Any]]
+        self,
+        model: PyTree,
+        data: tuple[Any, Any] | Iterable[tuple[Any, Any]],
+        *,
+        key: Array | None = None,
     ) -> PyTree:
         """The sweeps over all data, with memory for one batch and the statistics.
 
         Sums are kept in float64 on the host. Each layer of each sweep is one pass over
-        the data.
+        the data. Batches that are sharded over devices, of one process or several, are
+        summed where they are; the sums are then the same everywhere.
 
         Args:
             model: as for `update`.
             data: `(x, y)` arrays, possibly mapped from files, or an iterable of such
                 batches that can be run through again and again.
+            key: for `start="pairs"`; None is `jax.random.key(0)`.
 
         Returns:
             The trained model.
 
         Raises:
-            ValueError: if an iterable can be run through only once, or is empty.
+            ValueError: if an iterable can be run through only once, is empty, or has
+                NaN or infinite values.
         """
         layered = as_layers(model)
         layers: Any = layered.layers
         places = _affine(layers)
-        last = len(places) - 1
+        if self.start == "pairs":
+            key = jr.key(0) if key is None else key
+            layers = _with_pairs(self, layers, places[:-1], data, key)
+        last, hidden = places[-1], places[:-1]
         for sweep in range(self.sweeps):
-            hidden = places[:-1] if last else []
-            order = [places[-1], *hidden] if sweep == 0 else hidden
-            for place in [*order, *([places[-1]] if last else [])]:
-                layers = self._solve_one(layers, place, place == places[-1], data)
+            first = [last] if sweep == 0 or not hidden else []
+            for place in [*first, *hidden, *([last] if hidden else [])]:
+                layers = self._solve_one(layers, place, place == last, data)
+        relaxed = isinstance(self.objective, CrossEntropyLoss)
+        for _ in range(self.rounds if relaxed else 0):
+            layers = self._solve_one(layers, last, True, data, relaxed=True)
         return layered.rebuild(layers)
 
-    def _solve_one(self, layers, place, is_last, data):
-        sums = None
+    def _solve_one(self, layers, place, is_last, data, relaxed=False):
+        factored = is_last and self.solver == "qr"
+        sums, seen = None, 0
         for x, y in _passes(data):
-            part = _statistics(self, layers, x, y, place)
-            part = [np.asarray(s, np.float64) for s in part]
-            sums = part if sums is None else list(map(np.add, sums, part))
+            make = _rows if factored else _statistics
+            part = [on_host(s) for s in make(self, layers, x, y, place, relaxed)]
+            if sums is None:
+                sums = part
+            elif factored:
+                sums = [np.concatenate([sums[0], part[0]])]
+            else:
+                sums = list(map(np.add, sums, part))
+            if factored:
+                sums = [np.linalg.qr(sums[0], mode="r")]
+            seen += len(x)
+            if not is_last and seen >= (self.hidden_examples or np.inf):
+                break
         if sums is None:
             raise ValueError("data is empty: its iterable gave no batch.")
-        gram, cross, squares = sums
-        weight = layers[place].weight
         if not all(np.all(np.isfinite(s)) for s in sums):
             raise ValueError(
                 "data has NaN or infinite values, or the model makes them from it."
             )
-        if not is_last:
-            scale = float(np.trace(gram)) / len(gram)
-            move = solve_ridge(gram, cross, float(self.hidden_ridge) * scale)
-            return _set(
-                layers, place, _both(layers[place]) + jnp.asarray(move, weight.dtype)
-            )
-        if layers[place].bias is None:
-            both = self._readout(gram, cross, squares.sum(), np.inf, weight.dtype)
-        else:
-            count = gram[-1, -1]
-            mean, offset = gram[-1, :-1] / count, cross[-1] / count
-            inner = gram[:-1, :-1] - count * np.outer(mean, mean)
-            centred = cross[:-1] - count * np.outer(mean, offset)
-            total = float(np.sum(squares - count * offset**2))
-            weights = self._readout(inner, centred, total, count, weight.dtype)
-            both = np.concatenate([weights, (offset - mean @ weights)[None]])
-        return _set(layers, place, jnp.asarray(both, weight.dtype))
-
-    def _readout(self, gram, cross, total, count, dtype):
+        layer = layers[place]
+        dtype = layer.weight.dtype
+        if is_last:
+            outputs = layer.weight.shape[1]
+            biased = layer.bias is not None
+            if factored:
+                fit = Triangle(sums[0], outputs, biased, seen)
+            else:
+                fit = Sums(*sums, biased)
+            least = _LEAST_RIDGE.get(np.dtype(dtype), 1e-4)
+            ridge = None if self.ridge is None else float(self.ridge)
+            both = fit.solved(ridge, least, self.solver)
+            return _set(layers, place, jnp.asarray(both, dtype))
+        gram, cross, _ = sums
         scale = float(np.trace(gram)) / len(gram)
-        least = _LEAST_RIDGE.get(np.dtype(dtype), 1e-4) * scale
-        if self.ridge is not None:
-            strength = float(self.ridge) * scale
-        elif np.isfinite(count):
-            strength = choose_ridge(gram, cross, max(total, 0.0), count).strength
-        else:
-            strength = 1e-4 * scale
-        return solve_ridge(gram, cross, max(strength, least))
+        solver = "cholesky" if self.solver == "qr" else self.solver
+        move = solve_host(gram, cross, float(self.hidden_ridge) * scale, solver)
+        return _set(layers, place, _both(layers[place]) + jnp.asarray(move, dtype))
 
     def _outputs(self, layers, x):
         """What the loss takes: logits also where the last layer is a softmax."""
@@ -268,42 +327,95 @@ def _set(layers, place, both):
     return (*layers[:place], new, *layers[place + 1 :])
 
 
-def _wanted(layers, place, x, targets):
-    """A layer's rows, and the output it should have (the last) or move by (others)."""
+def _wanted(layers, place, x, targets, relaxed=None):
+    """A layer's input, and the output it should have (the last) or move by (others).
+
+    Targets are one-hot times `relaxed`, a margin, if that is given; they may then be
+    exceeded.
+    """
     for layer in layers[:place]:
         x = layer(x)
     layer = layers[place]
-    rows = layer.rows(x)
-    if layer.bias is not None:
-        rows = jnp.concatenate([rows, jnp.ones_like(rows[:, :1])], axis=1)
     later = [at for at in layers[place + 1 :] if not isinstance(at, Softmax)]
     inputs, h = [], layer(x)
     for after in later:
         inputs.append(h)
         h = after(h)
     moved = targets - h
+    if relaxed is not None:
+        wanted = jnp.where(targets > 0, jnp.maximum(h, relaxed), jnp.minimum(h, 0))
+        # Overrelaxation of the projection onto such targets makes up for lost rounds.
+        moved = _OVER * (wanted - h)
     for after, before in zip(reversed(later), reversed(inputs), strict=True):
         moved = after.pull(before, h, moved)
         h = before
     moved = layer.outputs(moved)
     is_last = not any(isinstance(at, AbstractAffine) for at in later)
-    return rows, moved + layer.outputs(layer(x)) if is_last else moved
+    return x, moved + layer.outputs(layer(x)) if is_last else moved
+
+
+def _prepared(trainer, layers, x, y, place, relaxed):
+    dtype = layers[place].weight.dtype
+    margin = jnp.asarray(trainer.margin, dtype) if relaxed else None
+    x = x.astype(dtype)
+    return _wanted(layers, place, x, trainer._targets(layers, x, y), margin)
 
 
 @eqx.filter_jit
-def _statistics(trainer, layers, x, y, place):
-    x = x.astype(layers[place].weight.dtype)
-    rows, moved = _wanted(layers, place, x, trainer._targets(layers, x, y))
-    return rows.T @ rows, rows.T @ moved, jnp.sum(moved**2, axis=0)
+def _statistics(trainer, layers, x, y, place, relaxed):
+    inner, moved = _prepared(trainer, layers, x, y, place, relaxed)
+    gram, cross = layers[place].products(inner, moved)
+    return gram, cross, jnp.sum(moved**2, axis=0)
 
 
-def _solve(gram, cross, ridge):
-    """(G + ridge mean(G) I)^-1 C in the working precision."""
-    size = gram.shape[0]
-    least = jnp.asarray(jnp.finfo(gram.dtype).tiny, gram.dtype)
-    shift = jnp.asarray(ridge, gram.dtype) * jnp.trace(gram) / size + least
-    factor = jax.scipy.linalg.cho_factor(gram + shift * jnp.eye(size, dtype=gram.dtype))
-    return jax.scipy.linalg.cho_solve(factor, cross)
+@eqx.filter_jit
+def _rows(trainer, layers, x, y, place, relaxed):
+    """Rows [1, X, T] of one batch, of which "qr" keeps the triangular factor."""
+    inner, moved = _prepared(trainer, layers, x, y, place, relaxed)
+    rows = layers[place].rows(inner)
+    parts = [rows, moved.astype(rows.dtype)]
+    if layers[place].bias is not None:
+        parts = [jnp.ones_like(rows[:, :1]), *parts]
+    return (jnp.concatenate(parts, axis=1),)
+
+
+def _with_pairs(trainer, layers, places, data, key):
+    """Hidden layers whose units separate pairs of unlike examples, or their patches."""
+    x, y = next(iter(_passes(data)))
+    seed = int(jr.randint(key, (), 0, 2**31 - 1))
+    rng = np.random.default_rng(seed)
+    x = x[:_ROWS].astype(layers[places[0]].weight.dtype) if places else x
+    groups = _groups(np.asarray(y)[:_ROWS])
+    for i, layer in enumerate(layers[: places[-1] + 1] if places else []):
+        if i in places and layer.bias is not None:
+            few = max(1, _ROWS // max(1, layer.outputs(layer(x[:1])).shape[0]))
+            some = rng.permutation(len(x))[: max(few, _LEAST_PAIRED)]
+            rows = np.asarray(layer.rows(x[jnp.asarray(some)]), np.float64)
+            each = np.repeat(groups[some], len(rows) // len(some))
+            shift, spread = rows.mean(0), rows.std(0)
+            spread = np.maximum(spread, 0.1 * spread.max())
+            spread = np.where(spread > 0, spread, 1.0)
+            units = layer.weight.shape[1]
+            scaled = (rows - shift) / spread
+            weight, bias = pair_units(scaled, each, np.ones(len(rows)), units, rng)
+            after = getattr(layers[i + 1], "activation", None)
+            slope = slope_of(getattr(after, "name", ""))
+            weight = slope * weight / spread[:, None]
+            both = np.concatenate([weight, (slope * bias - shift @ weight)[None]])
+            layers = _set(layers, i, jnp.asarray(both, layer.weight.dtype))
+        x = layers[i](x)
+    return layers
+
+
+def _groups(y):
+    """Which class each is of, or quantile of its first target."""
+    if np.issubdtype(y.dtype, np.integer):
+        return y.reshape(len(y), -1)[:, 0]
+    y = y.reshape(len(y), -1)
+    if y.shape[1] > 1 and np.all((y == 0) | (y == 1)):
+        return y.argmax(1)
+    edges = np.quantile(y[:, 0], np.linspace(0, 1, 11)[1:-1])
+    return np.searchsorted(edges, y[:, 0])
 
 
 _ROWS = 4096

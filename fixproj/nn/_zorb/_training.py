@@ -12,20 +12,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from fixproj.nn._zorb._activations import ACTIVATIONS
-from fixproj.nn._zorb._expansion import Expansion
-from fixproj.nn._zorb._features import pair_units
+from fixproj.nn._zorb._expansion import BLOCK, Expansion
+from fixproj.nn._zorb._features import pair_units, slope_of
 from fixproj.nn._zorb._moments import Moments
+from fixproj.nn._zorb._relax import relaxed_readout
 from fixproj.nn._zorb._ridge import LeaveOneOut, choose_ridge, solve_ridge
 from fixproj.nn._zorb._sweep import sweep
 
 
 FEW_ROWS = 2048
-_SWEEP_ROWS = 12288
+_SWEEP_ROWS = 4096
+_SWEEPS = 1
+_KEPT_BYTES = 1 << 28
+_FINE, _COARSE = (2.0, 1.0, 0.5), (2.0,)
 _PAIR_ROWS = 4096
 _SLOPES = (1.0, 0.3, 0.1)
 _GAINS = (1.0, 0.1)
 _LEAST_SPREAD = 0.1
-_SWEEP_WORK = 6e10
 
 
 @dataclasses.dataclass
@@ -74,7 +77,7 @@ def spreads(x, weights):
     return mean, np.where(spread > 1e-12 * np.abs(mean), spread, 1.0)
 
 
-def start(x, groups, weights, sizes, activation, rng) -> Expansion:
+def start(x, groups, weights, sizes, activation, rng, skip=True) -> Expansion:
     """Hidden layers of units from pairs, drawn from a sample of the rows."""
     shift, spread = spreads(x, weights)
     some = slice(None)
@@ -83,13 +86,16 @@ def start(x, groups, weights, sizes, activation, rng) -> Expansion:
     sample = np.asarray(x[some], np.float64)
     groups, weights = groups[some], weights[some]
     h = (sample - shift) / spread
-    expansion = Expansion(shift, spread, (), activation)
-    for units in sizes:
-        layer = pair_units(h, groups, weights, units, rng)
-        expansion = expansion.replace(layers=(*expansion.layers, layer))
-        z = jnp.asarray(h @ layer[0] + layer[1])
-        h = np.asarray(ACTIVATIONS[activation].function(z), np.float64)
-    return expansion
+    layers = []
+    for i, units in enumerate(sizes):
+        slope = slope_of(activation)
+        w, b = pair_units(h, groups, weights, units, rng)
+        layers.append((slope * w, slope * b))
+        if i + 1 < len(sizes):
+            z = jnp.asarray(h @ layers[-1][0] + layers[-1][1])
+            h = np.asarray(ACTIVATIONS[activation].function(z), np.float64)
+    skip = skip or not layers
+    return Expansion(shift, spread, tuple(layers), activation, skip=skip)
 
 
 def train_few(x, y, weights, expansion, strength, sweeps, dtype) -> Fitted:
@@ -129,44 +135,63 @@ def train_few(x, y, weights, expansion, strength, sweeps, dtype) -> Fitted:
     return train_many(x, y, weights, moved, strength, sweeps, dtype, None)
 
 
-def train_many(x, y, weights, expansion, strength, sweeps, dtype, rng) -> Fitted:
-    """Sweeps over rows of a sample, then a readout from all rows; keeps the best."""
-    if sweeps is None:
-        # As many as take a time that users do not mind, but some.
-        work = min(len(x), _SWEEP_ROWS) * sum(expansion.sizes) ** 2
-        sweeps = int(np.clip(_SWEEP_WORK / work, 3, 16)) if expansion.layers else 0
-    best = None
-    for left in range(sweeps, -1, -1):
+def train_many(
+    x, y, weights, expansion, strength, sweeps, dtype, rng, classes=False
+) -> Fitted:
+    """Sweeps over samples of the rows, then a readout from all of them."""
+    sweeps = _SWEEPS if sweeps is None else sweeps
+    chosen = None
+    for _ in range(sweeps if expansion.layers else 0):
         some = slice(None)
-        if left and rng is not None and len(x) > _SWEEP_ROWS:
+        if rng is not None and len(x) > _SWEEP_ROWS:
             some = np.sort(rng.choice(len(x), _SWEEP_ROWS, replace=False))
         sx, sy, sw = x[some], y[some], weights[some]
-        fitted, score = _read(expansion, sx, sy, sw, strength, dtype)
-        if left == 0 or best is None or score < best[1]:
-            best = (fitted, score)
-        if left == 0:
-            break
+        given = chosen if strength is None else strength
+        fitted = _read(expansion, sx, sy, sw, given, dtype, steps=_COARSE)
+        chosen = fitted.strength
         expansion = sweep(expansion, fitted.readout, sx, sy, sw, dtype)
-    assert best is not None
-    return best[0]
+    kept = None
+    if classes and len(x) * sum(expansion.sizes[:-1]) * dtype.itemsize <= _KEPT_BYTES:
+        kept = []
+    steps = _FINE if chosen is None else _FINE[1:]
+    fitted = _read(expansion, x, y, weights, strength, dtype, chosen, kept, steps)
+    return _relaxed(fitted, x, y, weights, kept, rng) if classes else fitted
 
 
-def resolved(moments: Moments, expansion, strength, dtype) -> tuple[Fitted, float]:
+def resolved(
+    moments: Moments, expansion, strength, dtype, near=None, steps=_FINE
+) -> Fitted:
     """The readout that the statistics give."""
     gram, cross, total, mean, offset = moments.centred()
     if strength is None:
-        ridge = choose_ridge(gram, cross, total, moments.count)
-        k, out, score = ridge.strength, ridge.weights, ridge.score
+        ridge = choose_ridge(gram, cross, total, moments.count, near, steps)
+        strength, out = ridge.strength, ridge.weights
     else:
-        k, out, score = strength, solve_ridge(gram, cross, strength), 0.0
-    return Fitted(expansion, (mean, out, offset), k, dtype, None, moments), score
+        out = solve_ridge(gram, cross, strength)
+    return Fitted(expansion, (mean, out, offset), strength, dtype, None, moments)
 
 
-def _read(expansion, x, y, weights, strength, dtype):
-    centre = expansion(x[:256], dtype).mean(0).astype(np.float64)
+def _read(
+    expansion, x, y, weights, strength, dtype, near=None, kept=None, steps=_FINE
+) -> Fitted:
+    centre = expansion(x[:BLOCK], dtype).mean(0).astype(np.float64)
     moments = Moments.empty(centre, y.shape[1])
-    moments.add(expansion, x, y, weights, dtype)
-    return resolved(moments, expansion, strength, dtype)
+    moments.add(expansion, x, y, weights, dtype, kept)
+    return resolved(moments, expansion, strength, dtype, near, steps)
+
+
+def _relaxed(fitted: Fitted, x, y, weights, kept, rng) -> Fitted:
+    moments, readout = relaxed_readout(
+        fitted.expansion,
+        fitted.moments,
+        fitted.readout,
+        fitted.strength,
+        (x, y, weights),
+        kept,
+        fitted.dtype,
+        rng,
+    )
+    return dataclasses.replace(fitted, moments=moments, readout=readout)
 
 
 def _slices(count):

@@ -42,6 +42,18 @@ def test_convolution_is_the_sum_over_windows():
     np.testing.assert_allclose(
         rows @ layer.weight + layer.bias[None], expected.reshape(-1, 4), atol=1e-5
     )
+    # The sums without patches are those over patches, for either layout and a bias.
+    moved = jr.normal(jr.key(2), (18, 4))
+    ones = np.concatenate([np.asarray(rows, float), np.ones((18, 1))], 1)
+    for found, wanted in zip(
+        layer.products(jnp.asarray(x), moved),
+        (ones.T @ ones, ones.T @ np.asarray(moved)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    pulled = layer.pull(jnp.asarray(x), net(jnp.asarray(x)), moved.reshape(2, 3, 3, 4))
+    by_rows = layer.from_rows(jnp.asarray(x), layer.damped(moved) @ layer.weight.T)
+    np.testing.assert_allclose(pulled, by_rows, atol=1e-5)
     # Rows that are the patches of an image are nearest to that image.
     back = np.asarray(layer.from_rows(jnp.asarray(x), rows))
     np.testing.assert_allclose(back[:, :7, :7], x[:, :7, :7], atol=1e-5)

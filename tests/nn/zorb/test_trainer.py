@@ -142,8 +142,8 @@ def test_bad_input():
         nn.ZORB(ridge=-1.0)
     with pytest.raises(ValueError, match="loss must be one of"):
         nn.ZORB(loss="l3")
-    with pytest.raises(TypeError, match="gelu"):
-        nn.ZORB().init(eqx.nn.MLP(2, 2, 4, 1, jax.nn.gelu, key=jr.key(0)))
+    with pytest.raises(TypeError, match="mish"):
+        nn.ZORB().init(eqx.nn.MLP(2, 2, 4, 1, jax.nn.mish, key=jr.key(0)))
     with pytest.raises(TypeError, match="MLP or .*got dict"):
         nn.ZORB().init({})
     with pytest.raises(ValueError, match="no layer with weights"):

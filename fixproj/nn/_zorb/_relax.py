@@ -1,0 +1,122 @@
+"""Classification by least squares whose targets may be exceeded.
+
+One-hot targets punish outputs for being more right than asked for. Any T of the convex
+set C, T >= 1 at the label and T <= 0 elsewhere, says the same, so the readout W and T
+are a pair of nearest points, of the linear space {F W} and of C, found by alternating
+projections: W by ridge regression on T, T <- P_C(F W) with Nesterov's extrapolation
+(after Xiang et al., "Discriminative least squares regression", IEEE TNNLS 23(11),
+2012). The factor of F'F is made once. Held-out rows say when to stop; their targets
+come from outputs that did not see them, and join for the last solve.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from fixproj.nn._zorb._expansion import BLOCK, Expansion
+from fixproj.nn._zorb._moments import Moments
+from fixproj.nn._zorb._ridge import Factor
+
+
+_HELD_SHARE = 0.1
+_MOST_HELD = 4096
+_MOST_ROUNDS = 24
+_PATIENCE = 4
+
+
+def relaxed_readout(
+    expansion: Expansion,
+    moments: Moments,
+    readout,
+    strength: float,
+    rows,
+    kept,
+    dtype,
+    rng,
+):
+    """The readout for relaxed targets, and the statistics with these.
+
+    Args:
+        expansion: the hidden layers.
+        moments: of all rows.
+        readout: `(mean, weights, offset)` for one-hot targets; what it is replaced by
+            must be better.
+        strength: of the ridge.
+        rows: x, one-hot y and weights.
+        kept: hidden features by block, or None to compute them again.
+        dtype: of the computation.
+        rng: a NumPy generator, for the held-out rows.
+
+    Returns:
+        Moments and readout.
+    """
+    x, y, weights = rows
+    count = min(_MOST_HELD, int(_HELD_SHARE * len(x)))
+    held = np.sort(rng.choice(len(x), count, replace=False))
+    hx, hy, hw = x[held], y[held], weights[held]
+    part = Moments.empty(moments.centre, y.shape[1])
+    part.add(expansion, hx, hy, hw, dtype)
+    features = expansion(hx, dtype)
+    own = moments.without(part)
+    others = np.array(weights)
+    others[held] = 0.0
+    gram, cross, _, mean, offset = own.centred()
+    factor = Factor(gram, strength)
+    targets = np.array(y, dtype)
+    best, since, momentum, chosen = np.inf, 0, 1.0, None
+    for _ in range(_MOST_ROUNDS):
+        out = factor.solve(cross)
+        affine = out.astype(dtype), (offset - mean @ out).astype(dtype)
+        outputs = features @ affine[0] + affine[1]
+        loss = float(hw @ (outputs.argmax(1) != hy.argmax(1)))
+        if loss < best:
+            best, since, chosen = loss, 0, (own, outputs)
+        elif since == _PATIENCE:
+            break
+        since += 1
+        faster = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+        push, momentum = dtype.type((momentum - 1) / faster), faster
+        sums, total, squares = 0.0, 0.0, 0.0
+        for i, begin in enumerate(range(0, len(x), BLOCK)):
+            at = slice(begin, begin + BLOCK)
+            parts = _parts(expansion, x[at], None if kept is None else kept[i], dtype)
+            new = _nearest(y[at], _product(parts, affine))
+            z = _nearest(y[at], new + push * (new - targets[at]))
+            targets[at] = new
+            weighted = z * others[at, None].astype(dtype)
+            column = weighted.sum(0, dtype=np.float64)
+            products = np.concatenate([part.T @ weighted for part in parts])
+            sums = sums + products - np.outer(moments.centre, column)
+            total, squares = total + column, squares + (weighted * z).sum(0)
+        own = dataclasses.replace(own, cross=sums, target=total, squares=squares)
+        _, cross, _, _, offset = own.centred()
+    assert chosen is not None
+    own, outputs = chosen
+    wanted = _nearest(hy, outputs)
+    moments = own.plus(part.with_targets(features, wanted, hw))
+    gram, cross, _, mean, offset = moments.centred()
+    return moments, (mean, Factor(gram, strength).solve(cross), offset)
+
+
+def _nearest(y, t):
+    return np.where(y > 0.5, np.maximum(t, 1), np.minimum(t, 0))
+
+
+def _parts(expansion, x, kept, dtype):
+    """The features of one block, in one piece or as hidden ones and inputs."""
+    if kept is None:
+        return [expansion(x, dtype)]
+    parts = [kept[: len(x)]]
+    if expansion.skip:
+        parts.append((expansion.scaled(x) / np.sqrt(x.shape[1])).astype(dtype))
+    return parts
+
+
+def _product(parts, affine):
+    weights, total = affine
+    start = 0
+    for part in parts:
+        stop = start + part.shape[1]
+        total = total + part @ weights[start:stop]
+        start = stop
+    return total

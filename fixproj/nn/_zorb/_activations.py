@@ -110,7 +110,7 @@ ACTIVATIONS = {
             "sigmoid",
             jax.nn.sigmoid,
             lambda z, out: out * (1 - out),
-            jax.scipy.special.logit,
+            lambda t: jnp.log(t / (1 - t)),
             low=0.0,
             high=1.0,
         ),

@@ -119,7 +119,9 @@ class ReferenceZORB(AbstractTrainer):
             if not (math.isfinite(own.low) and math.isfinite(own.high)):
                 return layer, _finite(own.inverse(target))
             low, high = jnp.min(target), jnp.max(target)
-            unit = (target - low) * ((own.high - own.low) / (high - low)) + own.low
+            # In this order the largest target is exactly at the end of the range, where
+            # the inverse is infinite, and not a rounding error before it.
+            unit = (target - low) * (own.high - own.low) / (high - low) + own.low
             layer = Elementwise(own, low, high)
             return layer, _finite(own.inverse(unit))
         raise TypeError(_NO_INVERSE.format(_name(layer)))

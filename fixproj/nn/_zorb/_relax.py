@@ -27,7 +27,6 @@ _PATIENCE = 4
 def relaxed_readout(
     expansion: Expansion,
     moments: Moments,
-    readout,
     strength: float,
     rows,
     kept,
@@ -39,8 +38,6 @@ def relaxed_readout(
     Args:
         expansion: the hidden layers.
         moments: of all rows.
-        readout: `(mean, weights, offset)` for one-hot targets; what it is replaced by
-            must be better.
         strength: of the ridge.
         rows: x, one-hot y and weights.
         kept: hidden features by block, or None to compute them again.
@@ -48,7 +45,7 @@ def relaxed_readout(
         rng: a NumPy generator, for the held-out rows.
 
     Returns:
-        Moments and readout.
+        Moments, and the readout `(mean of features, weights, mean of targets)`.
     """
     x, y, weights = rows
     count = min(_MOST_HELD, int(_HELD_SHARE * len(x)))

@@ -71,8 +71,10 @@ class Sums:
     squares: np.ndarray
     biased: bool
 
-    def solved(self, ridge: float | None, least: float, solver: Any) -> np.ndarray:
-        """Weights, and the bias as last row, for a relative ridge of at least `least`.
+    def solved(
+        self, ridge: float | None, least: float, solver: Any
+    ) -> tuple[np.ndarray, float]:
+        """Weights, the bias as last row, and the relative ridge, at least `least`.
 
         Generalised cross-validation chooses it if it is None and there is a bias, which
         also counts the rows.
@@ -80,19 +82,21 @@ class Sums:
         if not self.biased:
             scale = float(np.trace(self.gram)) / len(self.gram)
             ridge = max(_WITHOUT_BIAS if ridge is None else ridge, least)
-            return solve_host(self.gram, self.cross, ridge * scale, solver)
+            return solve_host(self.gram, self.cross, ridge * scale, solver), ridge
         count = self.gram[-1, -1]
         mean, offset = self.gram[-1, :-1] / count, self.cross[-1] / count
         gram = self.gram[:-1, :-1] - count * np.outer(mean, mean)
         cross = self.cross[:-1] - count * np.outer(mean, offset)
         total = max(float(np.sum(self.squares - count * offset**2)), 0.0)
-        scale = float(np.trace(gram)) / len(gram)
+        scale = max(float(np.trace(gram)) / len(gram), np.finfo(float).tiny)
         if ridge is None:
             strength = choose_ridge(gram, cross, total, count).strength
         else:
             strength = ridge * scale
-        weights = solve_host(gram, cross, max(strength, least * scale), solver)
-        return np.concatenate([weights, (offset - mean @ weights)[None]])
+        strength = max(strength, least * scale)
+        weights = solve_host(gram, cross, strength, solver)
+        both = np.concatenate([weights, (offset - mean @ weights)[None]])
+        return both, strength / scale
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +115,9 @@ class Triangle:
     biased: bool
     count: int
 
-    def solved(self, ridge: float | None, least: float, solver: Any) -> np.ndarray:
+    def solved(
+        self, ridge: float | None, least: float, solver: Any
+    ) -> tuple[np.ndarray, float]:
         """As `Sums.solved`; by the singular values of the factor."""
         del solver
         skip, split = int(self.biased), self.factor.shape[1] - self.outputs
@@ -129,10 +135,10 @@ class Triangle:
         strength = max(strength, least**2 * scale)
         weights = vt.T @ (cross / (s**2 + strength)[:, None])
         if not self.biased:
-            return weights
+            return weights, strength / scale
         mean, offset = self.factor[0, 1:split], self.factor[0, split:]
         bias = (offset - mean @ weights) / self.factor[0, 0]
-        return np.concatenate([weights, bias[None]])
+        return np.concatenate([weights, bias[None]]), strength / scale
 
 
 _WITHOUT_BIAS = 1e-4

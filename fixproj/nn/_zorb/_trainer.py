@@ -26,6 +26,7 @@ from fixproj.nn._trainers._loss import AbstractLoss, CrossEntropyLoss, loss_name
 from fixproj.nn._zorb._convert import as_layers
 from fixproj.nn._zorb._features import pair_units, slope_of
 from fixproj.nn._zorb._layers import AbstractAffine, Dense, Softmax
+from fixproj.nn._zorb._ridge import Factor
 from fixproj.nn._zorb._solvers import (
     SOLVERS,
     Sums,
@@ -36,7 +37,7 @@ from fixproj.nn._zorb._solvers import (
 )
 
 
-_OVER = 1.8
+_KEPT_BYTES = 1 << 28
 _LEAST_PAIRED = 256
 _LEAST_RIDGE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-10}
 
@@ -228,19 +229,59 @@ class ZORB(AbstractTrainer):
         last, hidden = places[-1], places[:-1]
         for sweep in range(self.sweeps):
             first = [last] if sweep == 0 or not hidden else []
-            for place in [*first, *hidden, *([last] if hidden else [])]:
-                layers = self._solve_one(layers, place, place == last, data)
-        relaxed = isinstance(self.objective, CrossEntropyLoss)
-        for _ in range(self.rounds if relaxed else 0):
-            layers = self._solve_one(layers, last, True, data, relaxed=True)
+            for i, place in enumerate([*first, *hidden, *([last] if hidden else [])]):
+                # The first fit of the last layer only serves to carry targets back.
+                few = bool(hidden) and (place != last or (i == 0 and bool(first)))
+                limit = self.hidden_examples if few else None
+                layers, ridge = self._solve_one(
+                    layers, place, place == last, data, limit
+                )
+        if self.rounds and isinstance(self.objective, CrossEntropyLoss):
+            layers = _set(layers, last, self._relaxed(layers, last, data, ridge))
         return layered.rebuild(layers)
 
-    def _solve_one(self, layers, place, is_last, data, relaxed=False):
+    def _relaxed(self, layers, place, data, ridge):
+        """The last layer for targets that may be exceeded; see `_relax.py`."""
+        layer = layers[place]
+        dtype = layer.weight.dtype
+        margin = float(self.margin)
+        kept, targets, size = [], [], 0
+        gram = cross = 0.0
+        for x, y in _passes(data):
+            rows, wanted = _last_rows(self, layers, x, y, place)
+            size += rows.nbytes
+            gram = gram + on_host(rows.T @ rows)
+            cross = cross + on_host(rows.T @ wanted)
+            targets.append((np.asarray(wanted), np.asarray(wanted)))
+            kept = [*kept, np.asarray(rows)] if size <= _KEPT_BYTES else []
+        whole = len(kept) == len(targets)
+        strength = ridge * float(np.trace(gram)) / len(gram)
+        factor = Factor(gram, strength)
+        momentum = 1.0
+        for _ in range(self.rounds):
+            both = factor.solve(cross).astype(dtype)
+            faster = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+            push, momentum = dtype.type((momentum - 1) / faster), faster
+            cross = 0.0
+            again = iter(_passes(data)) if not whole else None
+            for i, (one_hot, old) in enumerate(targets):
+                if again is None:
+                    rows = kept[i]
+                else:
+                    rows, _ = _last_rows(self, layers, *next(again), place)
+                    rows = np.asarray(rows)
+                new = _exceeded(one_hot, rows @ both, margin)
+                z = _exceeded(one_hot, new + push * (new - old), margin)
+                targets[i] = one_hot, new
+                cross = cross + np.asarray(rows.T @ z, np.float64)
+        return jnp.asarray(factor.solve(cross), dtype)
+
+    def _solve_one(self, layers, place, is_last, data, limit=None):
         factored = is_last and self.solver == "qr"
         sums, seen = None, 0
         for x, y in _passes(data):
             make = _rows if factored else _statistics
-            part = [on_host(s) for s in make(self, layers, x, y, place, relaxed)]
+            part = [on_host(s) for s in make(self, layers, x, y, place)]
             if sums is None:
                 sums = part
             elif factored:
@@ -250,7 +291,7 @@ class ZORB(AbstractTrainer):
             if factored:
                 sums = [np.linalg.qr(sums[0], mode="r")]
             seen += len(x)
-            if not is_last and seen >= (self.hidden_examples or np.inf):
+            if limit is not None and seen >= limit:
                 break
         if sums is None:
             raise ValueError("data is empty: its iterable gave no batch.")
@@ -269,13 +310,14 @@ class ZORB(AbstractTrainer):
                 fit = Sums(*sums, biased)
             least = _LEAST_RIDGE.get(np.dtype(dtype), 1e-4)
             ridge = None if self.ridge is None else float(self.ridge)
-            both = fit.solved(ridge, least, self.solver)
-            return _set(layers, place, jnp.asarray(both, dtype))
+            both, ridge = fit.solved(ridge, least, self.solver)
+            return _set(layers, place, jnp.asarray(both, dtype)), ridge
         gram, cross, _ = sums
         scale = float(np.trace(gram)) / len(gram)
         solver = "cholesky" if self.solver == "qr" else self.solver
         move = solve_host(gram, cross, float(self.hidden_ridge) * scale, solver)
-        return _set(layers, place, _both(layers[place]) + jnp.asarray(move, dtype))
+        move = jnp.asarray(move, dtype)
+        return _set(layers, place, _both(layers[place]) + move), None
 
     def _outputs(self, layers, x):
         """What the loss takes: logits also where the last layer is a softmax."""
@@ -327,12 +369,8 @@ def _set(layers, place, both):
     return (*layers[:place], new, *layers[place + 1 :])
 
 
-def _wanted(layers, place, x, targets, relaxed=None):
-    """A layer's input, and the output it should have (the last) or move by (others).
-
-    Targets are one-hot times `relaxed`, a margin, if that is given; they may then be
-    exceeded.
-    """
+def _wanted(layers, place, x, targets):
+    """A layer's input, and the output it should have (the last) or move by (others)."""
     for layer in layers[:place]:
         x = layer(x)
     layer = layers[place]
@@ -342,10 +380,6 @@ def _wanted(layers, place, x, targets, relaxed=None):
         inputs.append(h)
         h = after(h)
     moved = targets - h
-    if relaxed is not None:
-        wanted = jnp.where(targets > 0, jnp.maximum(h, relaxed), jnp.minimum(h, 0))
-        # Overrelaxation of the projection onto such targets makes up for lost rounds.
-        moved = _OVER * (wanted - h)
     for after, before in zip(reversed(later), reversed(inputs), strict=True):
         moved = after.pull(before, h, moved)
         h = before
@@ -354,29 +388,41 @@ def _wanted(layers, place, x, targets, relaxed=None):
     return x, moved + layer.outputs(layer(x)) if is_last else moved
 
 
-def _prepared(trainer, layers, x, y, place, relaxed):
-    dtype = layers[place].weight.dtype
-    margin = jnp.asarray(trainer.margin, dtype) if relaxed else None
-    x = x.astype(dtype)
-    return _wanted(layers, place, x, trainer._targets(layers, x, y), margin)
+def _prepared(trainer, layers, x, y, place):
+    x = x.astype(layers[place].weight.dtype)
+    return _wanted(layers, place, x, trainer._targets(layers, x, y))
 
 
 @eqx.filter_jit
-def _statistics(trainer, layers, x, y, place, relaxed):
-    inner, moved = _prepared(trainer, layers, x, y, place, relaxed)
+def _statistics(trainer, layers, x, y, place):
+    inner, moved = _prepared(trainer, layers, x, y, place)
     gram, cross = layers[place].products(inner, moved)
     return gram, cross, jnp.sum(moved**2, axis=0)
 
 
 @eqx.filter_jit
-def _rows(trainer, layers, x, y, place, relaxed):
+def _rows(trainer, layers, x, y, place):
     """Rows [1, X, T] of one batch, of which "qr" keeps the triangular factor."""
-    inner, moved = _prepared(trainer, layers, x, y, place, relaxed)
+    inner, moved = _prepared(trainer, layers, x, y, place)
     rows = layers[place].rows(inner)
     parts = [rows, moved.astype(rows.dtype)]
     if layers[place].bias is not None:
         parts = [jnp.ones_like(rows[:, :1]), *parts]
     return (jnp.concatenate(parts, axis=1),)
+
+
+@eqx.filter_jit
+def _last_rows(trainer, layers, x, y, place):
+    """Rows [X, 1] of the last layer, and the targets of its output."""
+    inner, wanted = _prepared(trainer, layers, x, y, place)
+    if layers[place].bias is not None:
+        inner = jnp.concatenate([inner, jnp.ones_like(inner[:, :1])], axis=1)
+    return inner, wanted
+
+
+def _exceeded(one_hot, t, margin):
+    margin = t.dtype.type(margin)
+    return np.where(one_hot > margin / 2, np.maximum(t, margin), np.minimum(t, 0))
 
 
 def _with_pairs(trainer, layers, places, data, key):

@@ -184,7 +184,6 @@ def _relaxed(fitted: Fitted, x, y, weights, kept, rng) -> Fitted:
     moments, readout = relaxed_readout(
         fitted.expansion,
         fitted.moments,
-        fitted.readout,
         fitted.strength,
         (x, y, weights),
         kept,

@@ -105,10 +105,9 @@ def speed(quick, reference):
     }
     seconds = {name: [] for name in runs}
     scores = {}
-    for turn in range(1 if quick else 3):
+    for _ in range(1 if quick else 3):
         for name, run in runs.items():
-            if turn < 2:
-                jax.clear_caches()
+            jax.clear_caches()
             begin, busy = time.perf_counter(), time.process_time()
             predict = run()
             wall = time.perf_counter() - begin

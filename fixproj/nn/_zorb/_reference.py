@@ -13,6 +13,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PyTree
 
 from fixproj.nn._trainers import AbstractTrainer
@@ -134,9 +135,13 @@ _NO_INVERSE = (
 
 
 def _finite(z):
-    """Logarithms of 0 and infinity as the published code has them."""
+    """Logarithms of 0 and infinity as the published code has them.
+
+    The second is taken in float32 there. Its last digits matter: targets that are equal
+    or differ by rounding errors only are at the ends of a range, or nearly there.
+    """
     low = math.log(float(jnp.finfo(jnp.float64).eps))
-    high = math.log(float(jnp.finfo(jnp.float32).max))
+    high = float(np.log(np.finfo(np.float32).max))
     return jnp.nan_to_num(z, neginf=low, posinf=high)
 
 

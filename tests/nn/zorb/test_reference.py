@@ -65,7 +65,7 @@ class _Published:
             return self._finite(np.arctanh(2 * u - 1))
 
     def _finite(self, z):
-        high = np.log(float(np.finfo(np.float32).max))
+        high = float(np.log(np.finfo(np.float32).max))
         return np.nan_to_num(z, neginf=np.log(EPS), posinf=high)
 
     def fit(self, x, y):

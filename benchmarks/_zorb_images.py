@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 import time
+from typing import Any
 
 import equinox as eqx
 import jax.random as jr
@@ -113,15 +114,16 @@ class _Ridge:
 class _RandomFeatures(_Ridge):
     def __init__(self, width, seed):
         self.width, self.rng = width, np.random.default_rng(seed)
-        self.weights = None
+        self.weights: Any = None
+        self.bias: Any = None
 
     def features(self, x):
         if self.weights is None:
             scale = 2 / np.sqrt(x.shape[1])
             self.weights = scale * self.rng.normal(size=(x.shape[1], self.width))
-            self.bias = self.rng.normal(size=self.width)
+            self.bias = self.rng.normal(size=self.width).astype(np.float32)
             self.weights = self.weights.astype(np.float32)
-        return 1 / (1 + np.exp(-(x @ self.weights + self.bias.astype(np.float32))))
+        return 1 / (1 + np.exp(-(x @ self.weights + self.bias)))
 
 
 def _network(count, seed):

@@ -47,7 +47,7 @@ def fit(x, y, network, reference, seed=0, rcond=None):
 
 def _theirs(token, rcond, layers):
     name, _, inside = token.rstrip("]").partition("[")
-    name = {"Conv2D": "Convolution2D"}.get(name, name)
+    name = "Convolution2D" if name == "Conv2D" else name
     sizes = [int(part) for part in inside.split(",")] if inside else []
     options = {"rcond": rcond} if sizes else {}
     return getattr(layers, name)(*sizes, **options)

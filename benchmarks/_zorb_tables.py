@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -81,7 +82,10 @@ def _peers(classes, seed, reference):
         WIDTH, random_state=seed
     )
     mlp = (MLPClassifier if classes else MLPRegressor)(
-        (WIDTH,), random_state=seed, early_stopping=True, max_iter=300
+        hidden_layer_sizes=(WIDTH,),
+        random_state=seed,
+        early_stopping=True,
+        max_iter=300,
     )
 
     def by_outputs(fit):
@@ -175,7 +179,7 @@ def rank(quick, reference):
                 of_network(name, trainer.solve(untrained, (x, y)))
         rng = np.random.default_rng(0)
         targets = np.concatenate([x, 3 * one_hot], 1) @ rng.normal(size=(74, 256)) / 8
-        wanted = RidgeCV(10.0 ** np.arange(-3, 4)).fit(x, targets)
+        wanted: Any = RidgeCV(10.0 ** np.arange(-3, 4)).fit(x, targets)
         hidden, held = (np.tanh(wanted.predict(part)) for part in (x, tx))
         out = RidgeCV(10.0 ** np.arange(-6, 4)).fit(hidden, one_hot)
         score = np.mean(out.predict(held).argmax(1) == ty)
@@ -239,6 +243,8 @@ def time_to_accuracy(quick, reference):
     rows = []
     names = [n for n in LOADERS if not (quick and n == "digits")]
     sizes = [] if quick else [10000, 60000]
+    x: Any
+    tx: Any
     for name in [*names, *(f"Fashion-MNIST {n}" for n in sizes)]:
         if name in LOADERS:
             x, y = LOADERS[name](return_X_y=True)

@@ -125,7 +125,9 @@ def _layer(part) -> tuple[AbstractLayer, Callable]:
         if len(part.size) != 2 or part.padding == "SAME" or _padded(part.padding):
             raise TypeError("ZORB goes through pooling of images without padding only.")
         mean = isinstance(part, modules.AvgPool)
-        return Pool(part.size, part.strides, mean), lambda new: part
+        size: Any = part.size
+        stride: Any = part.strides
+        return Pool(size, stride, mean), lambda new: part
     if isinstance(part, modules.Flatten):
         return Flatten(), lambda new: part
     fn = part.fn if isinstance(part, eqx.nn.Lambda | modules.Lambda) else part

@@ -246,7 +246,8 @@ class ZORB(AbstractTrainer):
         dtype = layer.weight.dtype
         margin = float(self.margin)
         kept, targets, size = [], [], 0
-        gram = cross = 0.0
+        gram: Any = 0.0
+        cross: Any = 0.0
         for x, y in _passes(data):
             rows, wanted = _last_rows(self, layers, x, y, place)
             size += rows.nbytes
@@ -278,7 +279,8 @@ class ZORB(AbstractTrainer):
 
     def _solve_one(self, layers, place, is_last, data, limit=None):
         factored = is_last and self.solver == "qr"
-        sums, seen = None, 0
+        sums: Any = None
+        seen = 0
         for x, y in _passes(data):
             make = _rows if factored else _statistics
             part = [on_host(s) for s in make(self, layers, x, y, place)]
@@ -307,7 +309,8 @@ class ZORB(AbstractTrainer):
             if factored:
                 fit = Triangle(sums[0], outputs, biased, seen)
             else:
-                fit = Sums(*sums, biased)
+                gram, cross, squares = sums
+                fit = Sums(gram, cross, squares, biased)
             least = _LEAST_RIDGE.get(np.dtype(dtype), 1e-4)
             ridge = None if self.ridge is None else float(self.ridge)
             both, ridge = fit.solved(ridge, least, self.solver)

@@ -181,6 +181,7 @@ def _read(
 
 
 def _relaxed(fitted: Fitted, x, y, weights, kept, rng) -> Fitted:
+    assert fitted.moments is not None
     moments, readout = relaxed_readout(
         fitted.expansion,
         fitted.moments,

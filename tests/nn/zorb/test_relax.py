@@ -6,7 +6,9 @@ import pytest
 
 from fixproj.nn._zorb._expansion import Expansion
 from fixproj.nn._zorb._moments import Moments
-from fixproj.nn._zorb._relax import relaxed_readout
+from fixproj.nn._zorb._relax import (  # pyright: ignore[reportMissingImports]
+    relaxed_readout,
+)
 
 
 F64 = np.dtype(float)

@@ -258,7 +258,7 @@ def time_to_accuracy(quick, reference):
             x, y, tx, ty = fashion(count)
             classes, width = True, 512 if count == 10000 else 1024
         scaler = StandardScaler().fit(x)
-        x, tx = (scaler.transform(p).astype(np.float32) for p in (x, tx))
+        x, tx = (np.asarray(scaler.transform(p), np.float32) for p in (x, tx))
         make = nn.ZORBClassifier if classes else nn.ZORBRegressor
         jax.clear_caches()
         start = time.perf_counter()

@@ -113,7 +113,8 @@ class _Ridge:
 
 class _RandomFeatures(_Ridge):
     def __init__(self, width, seed):
-        self.width, self.rng = width, np.random.default_rng(seed)
+        self.width: int = width
+        self.rng: Any = np.random.default_rng(seed)
         self.weights: Any = None
         self.bias: Any = None
 

@@ -17,6 +17,7 @@ from . import _tree
 from ._iteration import AbstractIteration
 from ._progress import report
 from ._solution import RESULTS
+from ._xla import stored
 
 
 # Divisible by every period up to 6, so that such a cycle repeats itself exactly.
@@ -41,6 +42,8 @@ class Tolerances(eqx.Module):
         """The norms of a residual and of its point."""
         if self.norm is _tree.max_norm:
             return _tree.max_norm_pair(residual, z)
+        if self.norm is _tree.two_norm:
+            return _tree.two_norm_pair(residual, z)
         return self.norm(residual), self.norm(z)
 
     def allowed(self, size: Scalar, initial_size: Scalar) -> Scalar:
@@ -79,7 +82,8 @@ class LoopState(eqx.Module):
     iteration_state: Any
     num_steps: Int[Array, ""]
     initial_size: Float[Array, ""]
-    residual: Float[Array, ""]
+    residual: Float[Array, ""]  # of the last point that was evaluated,
+    size: Float[Array, ""]  # and its norm
     watch: Watch
 
 
@@ -93,6 +97,7 @@ def init(iteration: AbstractIteration, z0: PyTree) -> LoopState:
         num_steps=none,
         initial_size=zero,
         residual=jnp.full((), jnp.inf, dtype),
+        size=zero,
         watch=Watch(zero, zero, zero, none),
     )
 
@@ -150,74 +155,109 @@ def run(
         state, result, _ = carry
         return (result == running) & (state.num_steps - start < max_steps)
 
-    def body(carry):
-        state, _, history = carry
+    def step(carry):
+        state, _, _, history = carry
         z = state.z
         fz = jtu.tree_map(lambda f, x: f.astype(x.dtype), apply(z), z)
+        fz = stored(fz, state.num_steps)
         residual, size = tolerances.measure(_tree.subtract(fz, z), z)
         residual = residual.astype(state.residual.dtype)
         size = size.astype(residual.dtype)
+        is_first = state.num_steps == 0
         initial_size = jnp.where(
-            state.num_steps == 0, jnp.maximum(size, residual), state.initial_size
+            is_first, jnp.maximum(size, residual), state.initial_size
         )
-        allowed = tolerances.allowed(size, initial_size)
-        watch, result = _judge(running, state, residual, size, initial_size)
-        converged = (residual <= allowed) & jnp.isfinite(residual)
+        finite = jnp.isfinite(residual)
+        # Twice in a row: an iteration may take back a single step that went astray. An
+        # infinity is judged apart.
+        limit = _DIVERGENCE * jnp.maximum(initial_size, 1)
+        grown = (jnp.minimum(residual, state.residual) > limit) & finite
+        result = RESULTS.where(grown, RESULTS.diverged, running)
+        converged = (residual <= tolerances.allowed(size, initial_size)) & finite
         result = RESULTS.where(converged, RESULTS.successful, result)
+        # A norm is not negative, but that is how all reading of `fz` above comes before
+        # the step, which may then write over it.
+        counter = state.num_steps + (residual < 0).astype(state.num_steps.dtype)
+        fz = stored(fz, counter)
         z_next, iteration_state = iteration.step(z, fz, state.iteration_state)
-        # An iteration that left the map's domain may know a way back.
-        lost = jax.lax.cond(
-            jnp.isfinite(residual),
-            lambda z: jnp.array(False),
-            lambda z: ~jnp.isfinite(_tree.max_norm(z)),
-            z_next,
-        )
-        lost = lost | ~jnp.isfinite(size)
-        result = RESULTS.where(lost, RESULTS.nonfinite, result)
         if history is not None:
             history = history.at[state.num_steps - start].set(residual)
         num_steps = state.num_steps + 1
         if progress is not None:
             report(progress, num_steps - start, residual)
+        pause = is_first | _is_multiple(num_steps, _WINDOW) | ~finite
         # The point whose residual was measured is the one to return.
         z = _tree.where(result == running, z_next, z)
-        state = LoopState(z, iteration_state, num_steps, initial_size, residual, watch)
+        state = LoopState(
+            z,
+            iteration_state,
+            num_steps,
+            state.initial_size,
+            residual,
+            size,
+            state.watch,
+        )
+        return state, result, pause, history
+
+    def window(carry):
+        # What need not be looked at in every step is kept out of the inner loop: on a
+        # CPU a branch there costs as much as a pass over a thousand numbers.
+        state, result, history = carry
+        state, result, _, history = while_loop(
+            lambda carry: keep_on((carry[0], carry[1], carry[3])) & ~carry[2],
+            step,
+            (state, result, jnp.array(False), history),
+        )
+        initial_size = jnp.where(
+            state.num_steps == 1,
+            jnp.maximum(state.size, state.residual),
+            state.initial_size,
+        )
+        finite = jnp.isfinite(state.residual) & jnp.isfinite(state.size)
+        due = (result == running) & (_is_multiple(state.num_steps, _WINDOW) | ~finite)
+        watch, result = jax.lax.cond(
+            due, lambda: _judge(running, state), lambda: (state.watch, result)
+        )
+        state = eqx.tree_at(
+            lambda s: (s.initial_size, s.watch), state, (initial_size, watch)
+        )
         return state, result, history
 
-    return while_loop(keep_on, body, (state, running, history))
+    return while_loop(keep_on, window, (state, running, history))
 
 
-def _judge(
-    running: RESULTS, state: LoopState, residual: Scalar, size: Scalar, initial_size
-) -> tuple[Watch, RESULTS]:
-    """The watch after this step, and whether the solve has failed."""
-    last = state.watch
+def _is_multiple(number: Int[Array, ""], of: int) -> Array:
+    return jax.lax.rem(number, jnp.full_like(number, of)) == 0
+
+
+def _judge(running: RESULTS, state: LoopState) -> tuple[Watch, RESULTS]:
+    """The watch at the end of a window, and whether the solve has failed."""
+    last, residual, size = state.watch, state.residual, state.size
     epsilon = float(jnp.finfo(residual.dtype).eps)
+    two_norm = _tree.two_norm(state.z).astype(size.dtype)
 
-    def close_window():
-        two_norm = _tree.two_norm(state.z).astype(size.dtype)
-        same = lambda a, b: jnp.abs(a - b) <= 8 * epsilon * a
-        repeats = same(residual, last.residual)
-        # Between curved sets the speed of a drift tends to a constant, slowly, and far
-        # from the start it is rounded as coarsely as the iterate.
-        noise = max(8 * epsilon, 1e-6) * residual + 2 * epsilon * size
-        steady = jnp.abs(residual - last.residual) <= noise
-        drifts = steady & (size - last.size > _WINDOW / 4 * residual)
-        cycles = repeats & same(two_norm, last.two_norm)
-        rounding = (residual <= 64 * epsilon * size) & (residual > last.residual / 2)
-        # A search that moves on at constant speed may yet arrive: it gets more time.
-        points = jnp.where(cycles | rounding, _PATIENCE // 4, jnp.where(drifts, 1, 0))
-        score = jnp.where(points > 0, last.score + points, 0)
-        idle = score >= _PATIENCE
-        result = RESULTS.where(idle, RESULTS.stagnated, running)
-        result = RESULTS.where(idle & drifts, RESULTS.diverged, result)
-        return Watch(residual, size, two_norm, score), result
+    def same(a, b):
+        return jnp.abs(a - b) <= 8 * epsilon * a
 
-    step = state.num_steps
-    window_ends = jax.lax.rem(step, jnp.full_like(step, _WINDOW)) == _WINDOW - 1
-    watch, result = jax.lax.cond(window_ends, close_window, lambda: (last, running))
-    # Twice in a row: an iteration may take back a single step that went astray. An
-    # infinity is judged apart.
-    limit = _DIVERGENCE * jnp.maximum(initial_size, 1)
-    grown = (jnp.minimum(residual, state.residual) > limit) & jnp.isfinite(residual)
-    return watch, RESULTS.where(grown, RESULTS.diverged, result)
+    repeats = same(residual, last.residual)
+    # Between curved sets the speed of a drift tends to a constant, slowly, and far from
+    # the start it is rounded as coarsely as the iterate.
+    noise = max(8 * epsilon, 1e-6) * residual + 2 * epsilon * size
+    steady = jnp.abs(residual - last.residual) <= noise
+    drifts = steady & (size - last.size > _WINDOW / 4 * residual)
+    cycles = repeats & same(two_norm, last.two_norm)
+    rounding = (residual <= 64 * epsilon * size) & (residual > last.residual / 2)
+    # A search that moves on at constant speed may yet arrive: it gets more time.
+    points = jnp.where(cycles | rounding, _PATIENCE // 4, jnp.where(drifts, 1, 0))
+    points = points.astype(last.score.dtype)
+    score = jnp.where(points > 0, last.score + points, 0)
+    idle = score >= _PATIENCE
+    result = RESULTS.where(idle, RESULTS.stagnated, running)
+    result = RESULTS.where(idle & drifts, RESULTS.diverged, result)
+    # An iteration that left the map's domain may know a way back.
+    finite = jnp.isfinite(residual)
+    lost = ~finite & ~jnp.isfinite(_tree.max_norm(state.z)) | ~jnp.isfinite(size)
+    result = RESULTS.where(finite, result, running)
+    result = RESULTS.where(lost, RESULTS.nonfinite, result)
+    watch = Watch(residual, size, two_norm, score)
+    return _tree.where(finite, watch, last), result

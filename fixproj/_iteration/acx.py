@@ -15,6 +15,8 @@ a step length in the manner of Barzilai and Borwein; s = 1 gives x_p. Lepage-Sau
 (5) to (8).
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import equinox as eqx
@@ -25,22 +27,25 @@ from jaxtyping import Array, Float, Int, PyTree, Scalar
 
 from .. import _tree
 from .._check import check_between
-from ._extrapolation import is_translation, is_worse, ratio, rounding_of
+from .._xla import update_if
+from ._extrapolation import is_translation, ratio
 from ._iteration import AbstractIteration
 
 
 class _State(eqx.Module):
     position: Int[Array, ""]  # among the evaluations of all cycles
-    start: PyTree  # x_0 of the cycle
-    second: PyTree  # x_1
-    plain: PyTree  # x_p of the last cycle, to go back to
+    start: PyTree  # x_0 of the cycle; leaves are vectors here
+    # x_1 from the first evaluation of a cycle on; before it, x_p of the last cycle, to
+    # go back to.
+    second: PyTree
     reference: Float[Array, ""]  # residual at the start of the last cycle
+    size: Float[Array, ""]  # norm of x_0
 
 
 class ACX(AbstractIteration):
     """Alternating cyclic extrapolation: step lengths from cycles of 3 and 2 maps.
 
-    Keeps three vectors and takes two inner products a cycle, so its steps cost hardly
+    Keeps two vectors and takes two inner products a cycle, so its steps cost hardly
     more than the map's, and there is nothing to tune: strong on slow problems with a
     cheap map.
 
@@ -73,14 +78,15 @@ class ACX(AbstractIteration):
         """The start of the first cycle."""
         return _State(
             position=jnp.zeros((), jnp.int32),
-            start=z,
-            second=z,
-            plain=z,
+            start=_tree.flat(z),
+            second=_tree.flat(z),
             reference=jnp.full((), jnp.inf, _tree.norm_dtype(z)),
+            size=jnp.zeros((), _tree.norm_dtype(z)),
         )
 
     def step(self, z: PyTree, fz: PyTree, state: _State) -> tuple[PyTree, _State]:
         """One evaluation of a cycle; the last one extrapolates."""
+        shape, (z, fz) = z, _tree.flat((z, fz))
         # What an evaluation is: the first of a cycle, one in between, or the last of a
         # cycle of order 2 or 3.
         roles = [
@@ -88,65 +94,74 @@ class ACX(AbstractIteration):
         ]
         role = jnp.asarray(roles, jnp.int32)[state.position]
         position = jax.lax.rem(state.position + 1, jnp.int32(len(roles)))
-        first = jax.lax.rem(state.position, jnp.int32(len(roles)))
+        infinity = jnp.full_like(state.reference, jnp.inf)
 
         def begin():
-            residual = _tree.subtract(fz, z)
+            residual = _tree.two_norm(_tree.subtract(fz, z))
             # Only an extrapolation leaves a finite reference behind.
-            rejected = is_worse(residual, state.reference, self.safeguard)
-            rejected = rejected & jnp.isfinite(state.reference)
-            # From the plain point the same cycle starts again, unconditionally.
-            size = jnp.where(rejected, jnp.inf, _tree.two_norm(residual))
-            z_next = _tree.where(rejected, state.plain, fz)
-            again = jnp.where(rejected, first, position)
-            return z_next, _State(again, z, fz, state.plain, size)
+            limit = _tree.scale_like(self.safeguard, residual) * state.reference
+            rejected = ~(residual <= limit) & jnp.isfinite(state.reference)
+            return residual, _tree.two_norm(z), rejected
 
-        def go_on():
-            return fz, _State(
-                position, state.start, state.second, state.plain, state.reference
-            )
-
-        def extrapolate(order):
-            def last():
-                points = [state.start, z, fz]
-                if order == 3:
-                    points = [state.start, state.second, z, fz]
-                z_next = _extrapolate(points)
-                return z_next, _State(
-                    position, state.start, state.second, fz, state.reference
-                )
-
-            return last
-
-        branches = [begin, go_on, extrapolate(2), extrapolate(3)]
-        return jax.lax.switch(role, branches)
-
-
-def _extrapolate(points: list[PyTree]) -> PyTree:
-    order = len(points) - 1
-    differences = [points]
-    for _ in range(order):
-        last = differences[-1]
-        differences.append(
-            [_tree.subtract(b, a) for a, b in zip(last[:-1], last[1:], strict=True)]
+        residual, size, rejected = jax.lax.cond(
+            role == 0, begin, lambda: (state.reference, state.size, jnp.array(False))
         )
-    # The leading entries are the forward differences at the start of the cycle.
-    d = [level[0] for level in differences]
-    step = ratio(
-        jnp.abs(_tree.inner_product(d[order], d[order - 1])),
-        _tree.inner_product(d[order], d[order]),
-        is_translation(
-            _tree.two_norm(d[order]), _tree.two_norm(d[1]), rounding_of(points[-1])
-        ),
-    )
-    binomial = {2: (1, 2, 1), 3: (1, 3, 3, 1)}[order]
+        # From the plain point the same cycle starts again, unconditionally.
+        reference = jnp.where(rejected, infinity, residual)
+        position = jnp.where(rejected, state.position, position)
 
-    def combine(*terms):
-        s = _tree.scale_like(step, terms[0])
+        def enter(carry):
+            last, _, second = carry
+            first = _tree.where(rejected, second, last)
+            return first, z, first
+
+        z_next, start, second = update_if(
+            role == 0, enter, (fz, state.start, state.second)
+        )
+        for order in sorted(set(self.orders)):
+            # The last point is the map's value until it is extrapolated.
+            def extrapolate(carry, order=order):
+                last, second = carry
+                points = [start, second, z, last] if order == 3 else [start, z, last]
+                return _extrapolate(points, residual, size), last
+
+            z_next, second = update_if(role == order, extrapolate, (z_next, second))
+        z_next = _tree.shaped_like(z_next, shape)
+        return z_next, _State(position, start, second, reference, size)
+
+
+def _extrapolate(points: list[PyTree], first: Scalar, size: Scalar) -> PyTree:
+    """The extrapolated point; `first` is the norm of D1, `size` that of x_0."""
+    order = len(points) - 1
+    binomial = {2: (1, 2, 1), 3: (1, 3, 3, 1)}[order]
+    dtype = _tree.norm_dtype(points[0])
+
+    def products(*x):
+        d = _differences(x)
+        product = lambda a, b: _tree.real_product(a, b, dtype)
+        return product(d[-1], d[-2]), product(d[-1], d[-1])
+
+    cross, square = _tree.folded_sums(products, *points)
+    rounding = 4 * _tree.coarsest_epsilon(points[0]) * size
+    meaningless = is_translation(jnp.sqrt(square), first, rounding)
+    step = ratio(jnp.abs(cross), square, meaningless)
+
+    def combine(*x):
+        d = _differences(x)
+        s = _tree.scale_like(step, x[0])
         # Horner's rule in s.
-        total = binomial[order] * terms[order]
+        total = binomial[order] * d[order]
         for k in range(order - 1, -1, -1):
-            total = binomial[k] * terms[k] + s * total
+            total = binomial[k] * d[k] + s * total
         return total
 
-    return jtu.tree_map(combine, *d)
+    return jtu.tree_map(combine, *points)
+
+
+def _differences(x: Sequence[Array]) -> list[Array]:
+    """`x_0` and the forward differences of orders 1, 2, ... there."""
+    level, leading = list(x), [x[0]]
+    while len(level) > 1:
+        level = [b - a for a, b in pairwise(level)]
+        leading.append(level[0])
+    return leading

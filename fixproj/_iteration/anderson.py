@@ -9,7 +9,7 @@ With r_k = T(z_k) - z_k, and the last differences as columns of
 
 Anderson (1965); Walker & Ni (2011), equations (2.1) to (2.5). The least squares are
 solved through the m x m Gram matrix of R, scaled to a unit diagonal, of which a step
-renews one row: 2m inner products and one combination of m vectors are all it costs, and
+renews one row: m inner products and one combination of m vectors are all it costs, and
 the elimination is a few vector operations on registers (no LAPACK call, which would
 stall a loop on an accelerator).
 
@@ -33,6 +33,7 @@ from jaxtyping import Array, Float, Int, PyTree, Scalar
 
 from .. import _tree
 from .._check import check_between, check_positive_int
+from .._xla import stored, update_if
 from ._extrapolation import rounding_of
 from ._iteration import AbstractIteration
 
@@ -43,14 +44,15 @@ _RETREATED = -1
 
 class _State(eqx.Module):
     count: Int[Array, ""]  # pairs seen since the last restart
-    fz: PyTree
+    fz: PyTree  # leaves are vectors here
     residual: PyTree
-    # Leaves (memory, *shape), ring buffers: R, and F for type II or S for type I.
+    # Leaves (memory, size), ring buffers: R, and F for type II or S for type I.
     residual_differences: PyTree
     point_differences: PyTree
     gram: Float[Array, "memory memory"]  # R'R, or -S'R for type I
     # Squares of the lengths of the columns of R and, for type I, of S.
     lengths: tuple[Float[Array, " memory"], ...]
+    target: Float[Array, " memory"]  # R'r_k, or -S'r_k for type I
     best: Float[Array, ""]
 
 
@@ -111,10 +113,10 @@ class Anderson(AbstractIteration):
 
     def init(self, z: PyTree) -> _State:
         """Empty memory."""
-        zeros = jtu.tree_map(jnp.zeros_like, z)
+        zeros = jtu.tree_map(jnp.zeros_like, _tree.flat(z))
         # More differences than unknowns are dependent: their weights would be noise.
         memory = max(1, min(self.memory, _tree.real_size(z)))
-        history = jtu.tree_map(lambda x: jnp.zeros((memory, *x.shape), x.dtype), z)
+        history = jtu.tree_map(lambda x: jnp.zeros((memory, x.size), x.dtype), z)
         dtype = _tree.norm_dtype(z)
         length = jnp.zeros((memory,), dtype)
         return _State(
@@ -125,103 +127,118 @@ class Anderson(AbstractIteration):
             point_differences=history,
             gram=jnp.zeros((memory, memory), dtype),
             lengths=(length,) if self.kind == "II" else (length, length),
+            target=length,
             best=jnp.full((), jnp.inf, dtype),
         )
 
     def step(self, z: PyTree, fz: PyTree, state: _State) -> tuple[PyTree, _State]:
         """One accelerated step."""
+        shape, (z, fz) = z, _tree.flat((z, fz))
         residual = _tree.subtract(fz, z)
         size = _tree.two_norm(residual)
         limit = _tree.scale_like(self.safeguard, size) * state.best
         rejected = ~(size <= limit) & (state.count != _RETREATED)
-        given_up = ~jnp.isfinite(size) & (state.count == _RETREATED)
-        # The history must stay finite: a weight of zero does not silence a NaN.
         usable = jnp.isfinite(size)
-        fz = _tree.where(usable | given_up, fz, state.fz)
-        residual = _tree.where(usable, residual, state.residual)
         # The first pair after a restart has no predecessor: what it writes into the
         # ring is overwritten before `count` lets anyone read it.
         memory = state.gram.shape[0]
         count = jnp.maximum(state.count, 0)
         slot = jax.lax.rem(count + (memory - 1), jnp.full_like(count, memory))
+        z_plain = fz if _is_one(self.mixing) else self._mixed_point(fz, residual)
+        z_plain = stored(_tree.where(rejected, state.fz, z_plain), count)
+        r_new = stored(_tree.subtract(residual, state.residual), count)
 
-        def push(history, new):
-            return jax.lax.dynamic_update_index_in_dim(history, new, slot, 0)
+        def push(carry):
+            def put(history, new):
+                return jax.lax.dynamic_update_index_in_dim(history, new, slot, 0)
 
-        r_new = _tree.subtract(residual, state.residual)
-        x_new = _tree.subtract(fz, state.fz)
-        if self.kind == "I":
-            x_new = _tree.subtract(x_new, r_new)
-        r_history = jtu.tree_map(push, state.residual_differences, r_new)
-        x_history = jtu.tree_map(push, state.point_differences, x_new)
+            r_history, x_history, last_fz, _ = carry
+            x_new = _tree.subtract(fz, last_fz)
+            if self.kind == "I":
+                x_new = _tree.subtract(x_new, r_new)
+            r_history = jtu.tree_map(put, r_history, r_new)
+            return r_history, jtu.tree_map(put, x_history, x_new), fz, residual
+
+        # The history must stay finite: a weight of zero does not silence a NaN.
+        r_history, x_history, last_fz, last_residual = update_if(
+            usable,
+            push,
+            (
+                state.residual_differences,
+                state.point_differences,
+                state.fz,
+                state.residual,
+            ),
+        )
         here = jnp.arange(memory, dtype=slot.dtype) == slot
         if self.kind == "II":
             row = column = _tree.stacked_inner_products(r_history, (r_new,))[:, 0]
             new_lengths = (row,)
+            new_target = _tree.inner_product(r_new, residual)
         else:
+            x_new = jtu.tree_map(
+                lambda h: jax.lax.dynamic_index_in_dim(h, slot, 0, keepdims=False),
+                x_history,
+            )
             column = -_tree.stacked_inner_products(x_history, (r_new,))[:, 0]
             products = _tree.stacked_inner_products(r_history, (x_new, r_new))
             row, r_squares = -products[:, 0], products[:, 1]
             x_square = _tree.inner_product(x_new, x_new)
             new_lengths = (r_squares, jnp.broadcast_to(x_square, (memory,)))
+            new_target = -_tree.inner_product(x_new, residual)
         gram = jnp.where(here[None, :], column[:, None], state.gram)
         gram = jnp.where(here[:, None], row[None, :], gram)
         lengths = tuple(
             jnp.where(here, new, old)
             for new, old in zip(new_lengths, state.lengths, strict=True)
         )
+        # r_k is r_{k-1} and the newest difference, so the products with the other
+        # columns are known.
+        target = jnp.where(here, new_target, state.target + column)
 
-        def plain():
-            if _is_one(self.mixing):
-                return fz
-            return jtu.tree_map(lambda f, r: f - r + self._mixed(r), fz, residual)
-
-        def extrapolate():
+        def extrapolate(z_plain):
             # A difference of residuals that is all rounding asks for a huge weight.
             noise = rounding_of(fz)
             used = jnp.arange(memory, dtype=count.dtype) < count
             used = used & (lengths[0] > noise**2)
             ridge = self._ridge(gram.dtype)
             if self.kind == "II":
-                target = _tree.stacked_inner_products(r_history, (residual,))[:, 0]
                 gamma = _solve_scaled(gram, target, used, lengths[0], count, ridge)
             else:
-                target = -_tree.stacked_inner_products(x_history, (residual,))[:, 0]
                 used = used & (lengths[1] > 0)
                 gamma = _solve_pivoted(gram, target, used, lengths, count, ridge)
 
-            def combine(f, r, x_differences, r_differences):
+            def combine(p, x_differences, r_differences):
                 # z + mixing r, and the same of the differences.
-                z_like, differences = f, x_differences
+                weights = gamma.astype(p.dtype)
+                correction = _tree.combination(weights, x_differences)
                 if self.kind == "I":
-                    differences = differences + self._mixed(r_differences)
+                    more = _tree.combination(weights, r_differences)
+                    correction = correction + self._mixed(more)
                 elif not _is_one(self.mixing):
-                    extra = self._mixed(r_differences) - r_differences
-                    differences = differences + extra
-                if not _is_one(self.mixing):
-                    z_like = f - r + self._mixed(r)
-                correction = jnp.tensordot(gamma.astype(f.dtype), differences, axes=1)
-                return z_like - correction
+                    more = _tree.combination(weights, r_differences)
+                    correction = correction + self._mixed(more) - more
+                return p - correction
 
-            return jtu.tree_map(combine, fz, residual, x_history, r_history)
+            return jtu.tree_map(combine, z_plain, x_history, r_history)
 
-        if self.period == 1:
-            z_next = extrapolate()
-        else:
-            period = jnp.full_like(count, self.period)
-            due = jax.lax.rem(count + 1, period) == 0
-            z_next = jax.lax.cond(due, extrapolate, plain)
-        z_next = _tree.where(rejected, state.fz, z_next)
+        due = jax.lax.rem(count + 1, jnp.full_like(count, self.period)) == 0
+        z_next = update_if(due & ~rejected, extrapolate, z_plain)
+        z_next = _tree.shaped_like(z_next, shape)
         return z_next, _State(
             count=jnp.where(rejected, _RETREATED, count + 1),
-            fz=fz,
-            residual=residual,
+            fz=last_fz,
+            residual=last_residual,
             residual_differences=r_history,
             point_differences=x_history,
             gram=gram,
             lengths=lengths,
+            target=target,
             best=jnp.where(rejected, jnp.inf, jnp.minimum(size, state.best)),
         )
+
+    def _mixed_point(self, fz: PyTree, residual: PyTree) -> PyTree:
+        return jtu.tree_map(lambda f, r: f - r + self._mixed(r), fz, residual)
 
     def _mixed(self, x: Array) -> Array:
         return x if _is_one(self.mixing) else _tree.scale_like(self.mixing, x) * x
@@ -241,9 +258,10 @@ def _scaled(gram, target, used, row_squares, column_squares):
     memory = gram.shape[0]
     rows = jnp.where(used, 1 / jnp.sqrt(jnp.where(used, row_squares, 1)), 0)
     columns = jnp.where(used, 1 / jnp.sqrt(jnp.where(used, column_squares, 1)), 0)
-    unused = jnp.eye(memory, dtype=bool) & ~used[:, None]
-    matrix = jnp.where(unused, 1, gram * rows[:, None] * columns[None, :])
-    return matrix, target * rows, columns
+    matrix = gram * rows[:, None] * columns[None, :]
+    both = used[:, None] & used[None, :]
+    matrix = jnp.where(both, matrix, jnp.eye(memory, dtype=gram.dtype))
+    return matrix, jnp.where(used, target * rows, 0), columns
 
 
 def _solve_scaled(gram, target, used, squares, count, ridge):

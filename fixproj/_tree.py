@@ -152,8 +152,10 @@ def folded_sums(
         *trees: with the same structure and shapes.
     """
     dtype = norm_dtype(trees)
-    total = None
-    for leaves in zip(*map(jtu.tree_leaves, trees), strict=True):
+    total: Any = None
+    nothing = [jnp.zeros((0,), dtype)]
+    columns = [jtu.tree_leaves(tree) or nothing for tree in trees]
+    for leaves in zip(*columns, strict=True):
         flat = [leaf.reshape(-1) for leaf in leaves]
         terms = _in_pieces(products, flat)
         zeros = tuple(jnp.zeros((), dtype) for _ in terms)

@@ -99,17 +99,20 @@ def test_a_few_slow_lanes_do_not_hold_up_the_others(getkey):
     ids=repr,
 )
 def test_every_iteration_goes_on_exactly(iteration, getkey):
-    keep = jnp.array([0.2, 0.97, 0.2, 0.2, 0.9])
-    parameters = {"keep": keep, "start": jr.normal(getkey(), (5, 3))}
-    kwargs = {"iteration": iteration, "rtol": 1e-3, "max_steps": 300}
-    found = fp.solve_batch(
-        _relaxed_cosine, parameters, **kwargs, chunk_steps=5, throw=False
-    )
-    expected = _in_lockstep(_relaxed_cosine, parameters, **kwargs)
-    _assert_same(found, expected)
-    counts = np.asarray(expected.stats["num_steps"]).tolist()
-    assert len(set(counts)) > 1
-    assert found.stats["lane_steps"] == _work(counts) <= 5 * max(counts)
+    # An extrapolation multiplies the rounding of float32, which depends on the size of
+    # the batch, to more than a unit in the last place.
+    with jax.enable_x64(True):
+        keep = jnp.array([0.2, 0.97, 0.2, 0.2, 0.9])
+        parameters = {"keep": keep, "start": jr.normal(getkey(), (5, 3))}
+        kwargs = {"iteration": iteration, "rtol": 1e-3, "max_steps": 300}
+        found = fp.solve_batch(
+            _relaxed_cosine, parameters, **kwargs, chunk_steps=5, throw=False
+        )
+        expected = _in_lockstep(_relaxed_cosine, parameters, **kwargs)
+        _assert_same(found, expected)
+        counts = np.asarray(expected.stats["num_steps"]).tolist()
+        assert len(set(counts)) > 1
+        assert found.stats["lane_steps"] == _work(counts) <= 5 * max(counts)
 
 
 @pytest.mark.one_precision

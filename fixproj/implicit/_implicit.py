@@ -37,8 +37,9 @@ class Implicit(AbstractAdjoint):
             transpose, such as `lineax.GMRES(rtol=1e-8, atol=1e-8)`. None chooses by
             the number n of real unknowns (a complex one counts twice): up to 16 the
             matrix is formed and factorised by LU; up to 256 only if the plain
-            iteration `w <- J^T w + v` would need more than n / 3 steps; up to 2048
-            only if a Krylov iteration would; above, a Krylov iteration is all.
+            iteration `w <- J^T w + v` would need more than min(n, 160) products; up to
+            2048 only if a Krylov iteration would need more than max(160, n / 4);
+            above, a Krylov iteration is all.
 
     Examples:
         >>> import fixproj as fp, jax, jax.numpy as jnp
@@ -98,7 +99,9 @@ def _at_fixed_point_jvp(primals, tangents):
         )
         return _tree.two_norm(pull(u)[0]).astype(u.dtype)
 
+    # In this form the transpose negates the product, not what goes into it, and XLA
+    # makes one kernel less of it.
     dz = _linear.solve(
-        lambda v: v - jacobian(v), b, tolerances, linear_solver, throw, moves
+        lambda v: v + jacobian(-v), b, tolerances, linear_solver, throw, moves
     )
     return z, unravel(dz)

@@ -1,17 +1,17 @@
-r"""Iterations for A x = b that need products with A = I - J only, one each step.
+r"""The generalised conjugate residual method for A x = b, remembering m directions.
 
-The plain iteration x <- x + r, for which r <- J r, costs least a step. The generalised
-conjugate residual method with a window of m directions gains more: with q = A p,
+With q = A p, where p starts as r, or as the last q if that made no progress:
 
     p, q  <-  (p - sum_i <q, q_i> p_i),  (q - sum_i <q, q_i> q_i),   then |q| = 1
     x, r  <-  x + <r, q> p,  r - <r, q> q
 
-where p starts as r, or as the last q if that made no progress. With m unbounded the
-residual is the smallest in the Krylov space, that of GMRES. Eisenstat, Elman & Schultz
-(1983), Variational iterative methods for nonsymmetric systems of linear equations.
+With m unbounded the residual is the smallest in the Krylov space, that of GMRES.
+Eisenstat, Elman & Schultz (1983), Variational iterative methods for nonsymmetric
+systems of linear equations.
 
-Which of the two is run is decided by what they gained so far: eigenvalues of J on a
-line are where the second shines; if they fill a disc it gains nothing.
+It takes turns with the plain iteration of `_neumann`, whose steps cost less: which of
+the two is run is decided by what they gained so far. Eigenvalues of J on a line are
+where conjugate residuals shine; if they fill a disc nothing gains on plain steps.
 """
 
 from collections.abc import Callable
@@ -21,26 +21,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from . import _neumann
+from ._neumann import State, Target, Vector, norm, norms, steps_to_go
 
-Vector = Float[Array, " n"]
+
 # A plain step that leaves more of the residual than this may be worth accelerating.
-_SLOW = 0.6
+SLOW = 0.6
 _WINDOW = 20
+# Accelerated steps before their gain is judged.
+_ROUND = 10
 # No more numbers than this in a window, so that a million unknowns take four vectors.
 _WINDOW_SIZE = 2**22
 # How much dearer an accelerated step is.
 _EXTRA = 1.3
-# Rounds of a window's length without a gain of 1% until it is given up.
-_PATIENCE = 25
-
-
-class _State(eqx.Module):
-    x: Vector
-    r: Vector
-    size: Float[Array, ""]
-    # What the last plain step left of the residual.
-    rate: Float[Array, ""]
-    products: Int[Array, ""]
+# Rounds without a gain of 1% until it is given up.
+_PATIENCE = 50
 
 
 class _Directions(eqx.Module):
@@ -51,87 +46,21 @@ class _Directions(eqx.Module):
     broken: Bool[Array, ""]
 
 
-def _norm(x) -> Float[Array, ""]:
-    return jnp.sqrt(jnp.vdot(x, x))
-
-
-def _start(b) -> _State:
-    size = _norm(b)
-    zero = jnp.zeros((), jnp.int32)
-    return _State(jnp.zeros_like(b), b, size, jnp.zeros_like(size), zero)
-
-
-def _steps_to_go(size, allowed, rate) -> Float[Array, ""]:
-    """How many steps are needed at this rate; infinite if it is not below 1."""
-    factor = jnp.log(jnp.maximum(size / allowed, 1))
-    gain = -jnp.log(jnp.maximum(rate, jnp.finfo(size.dtype).tiny))
-    return jnp.where(gain > 0, factor / jnp.where(gain > 0, gain, 1), jnp.inf)
-
-
-def _plain_step(matvec, state) -> _State:
-    r = state.r - matvec(state.r)
-    size = _norm(r)
-    rate = size / state.size
-    return _State(state.x + state.r, r, size, rate, state.products + 1)
-
-
-class _Target(eqx.Module):
-    """`|r| <= rtol (|b| + |x|)`, less what the plain iteration has still to come."""
-
-    rtol: Float[Array, ""]
-    b_size: Float[Array, ""]
-
-    def allowed(self, state: _State) -> Float[Array, ""]:
-        return self.rtol * (self.b_size + _norm(state.x))
-
-    def is_met(self, state: _State) -> Bool[Array, ""]:
-        # What is still to come is a geometric series.
-        return state.size <= self.allowed(state) * jnp.clip(1 - state.rate, 0.1, 1)
-
-
-def solve_plainly(
-    matvec: Callable[[Vector], Vector],
-    b: Vector,
-    rtol: Float[Array, ""],
-    most: int,
-) -> tuple[Vector, Bool[Array, ""]]:
-    """Solve `A x = b` by the plain iteration if it needs at most about `most` steps.
-
-    Args:
-        matvec: the product with A.
-        b: the right-hand side.
-        rtol: how accurately, see `solve`.
-        most: gives up as soon as more steps are to be expected.
-
-    Returns:
-        The solution, and whether it is one.
-    """
-    target = _Target(rtol, _norm(b))
-
-    def keep_on(state):
-        to_go = _steps_to_go(state.size, target.allowed(state), state.rate)
-        expected = state.products.astype(to_go.dtype) + to_go
-        # The first steps say little about the last.
-        promising = (expected <= most) | (state.products < 3)
-        return ~target.is_met(state) & promising & (state.products < 2 * most)
-
-    state = jax.lax.while_loop(keep_on, lambda s: _plain_step(matvec, s), _start(b))
-    return state.x, target.is_met(state)
-
-
 def solve(
     matvec: Callable[[Vector], Vector],
     b: Vector,
-    rtol: Float[Array, ""],
+    state: State,
+    target: Target,
     most: int,
     max_products: int,
 ) -> tuple[Vector, Bool[Array, ""]]:
-    """Solve `A x = b` to `|A x - b| <= rtol (|b| + |x|)` in the 2-norm.
+    """Solve `A x = b` by products with A only.
 
     Args:
         matvec: the product with A.
         b: the right-hand side.
-        rtol: how accurately.
+        state: where the plain iteration got to.
+        target: how accurately.
         most: gives up as soon as more products are to be expected.
         max_products: the largest number of products.
 
@@ -139,21 +68,24 @@ def solve(
         The solution, and whether it is one: its true residual is at most 10 times what
         was asked for.
     """
-    target = _Target(rtol, _norm(b))
     window = max(1, min(_WINDOW, b.size, max(4, _WINDOW_SIZE // max(b.size, 1))))
     epsilon = float(jnp.finfo(b.dtype).eps)
 
     def unsolved(state):
-        return ~target.is_met(state) & (state.products < max_products)
+        return ~state.done & (state.products < max_products)
 
-    def plain_rounds(state, prefer_plain):
+    def plain_round(state, prefer_plain):
         limit = 4 * state.size
 
         def keep_on(state):
             willing = prefer_plain & (state.size < limit)
-            return unsolved(state) & (willing | (state.rate <= _SLOW))
+            return unsolved(state) & (willing | (state.rate <= SLOW))
 
-        return jax.lax.while_loop(keep_on, lambda s: _plain_step(matvec, s), state)
+        state = jax.lax.while_loop(
+            keep_on, lambda s: _neumann.step(matvec, s, target, 1), state
+        )
+        x = jnp.where(state.done, _neumann.finish(state), state.x)
+        return eqx.tree_at(lambda s: s.x, state, x)
 
     def accelerated(carry):
         state, d = carry
@@ -163,12 +95,12 @@ def solve(
         newest = jax.lax.dynamic_index_in_dim(d.q, last, 0, keepdims=False)
         p = jnp.where(d.stalled, newest, state.r)
         q = matvec(p)
-        nothing_new = 8 * epsilon * _norm(q)
+        nothing_new = 8 * epsilon * norm(q)
         weights = d.q @ q
         q, p = q - weights @ d.q, p - weights @ d.p
-        q_size = _norm(q)
+        q_size = norm(q)
         # A direction that A does not see would send x far away.
-        broken = ~(q_size > jnp.maximum(nothing_new, epsilon**0.75 * _norm(p)))
+        broken = ~(q_size > jnp.maximum(nothing_new, epsilon**0.75 * norm(p)))
         scale = jnp.where(broken, 0, 1 / jnp.where(broken, 1, q_size))
         p, q = p * scale, q * scale
         step = jnp.vdot(q, state.r)
@@ -181,31 +113,34 @@ def solve(
             stalled=jnp.abs(step) < 0.01 * state.size,
             broken=broken,
         )
+        size, x_size = norms(r, x)
+        done = size <= target.allowed(x_size, state.rate)
         products = state.products + 1
-        return _State(x, r, _norm(r), state.rate, products), directions
+        state = State(x, r, size, state.rate, products, state.expected, done)
+        return state, directions
 
     def round_(carry):
         state, d, prefer_plain, idle, best, _ = carry
         before = state
-        state = plain_rounds(state, prefer_plain)
+        state = plain_round(state, prefer_plain)
         plain_failed = prefer_plain & unsolved(state)
-        middle, end = state, d.count + window
+        middle, end = state, d.count + min(window, _ROUND)
         state, d = jax.lax.while_loop(
             lambda c: unsolved(c[0]) & ~c[1].broken & (c[1].count < end),
             accelerated,
             (state, d),
         )
-        allowed = target.allowed(state)
+        allowed = target.allowed(norm(state.x), state.rate)
         taken = (state.products - middle.products).astype(state.size.dtype)
         rate = (state.size / middle.size) ** (1 / jnp.maximum(taken, 1))
-        to_go = _steps_to_go(state.size, allowed, rate)
-        plain_to_go = _steps_to_go(state.size, allowed, middle.rate)
+        to_go = steps_to_go(state.size, allowed, rate)
+        plain_to_go = steps_to_go(state.size, allowed, middle.rate)
         prefer_plain = (plain_to_go < _EXTRA * to_go) & ~plain_failed
         gained = state.size < 0.99 * best
         idle = jnp.where(gained, 0, idle + 1)
         best = jnp.where(gained, state.size, best)
-        hopeless = jnp.minimum(to_go, jnp.where(plain_failed, jnp.inf, plain_to_go))
-        hopeless = (hopeless > most) | (idle >= _PATIENCE) | d.broken
+        to_go = jnp.minimum(to_go, jnp.where(plain_failed, jnp.inf, plain_to_go))
+        hopeless = ~(to_go <= most) | (idle >= _PATIENCE) | d.broken
         hopeless = hopeless | (state.products == before.products)
         return state, d, prefer_plain, idle, best, hopeless
 
@@ -216,11 +151,11 @@ def solve(
     no = jnp.array(False)
     zero = jnp.zeros((), jnp.int32)
     nothing = jnp.zeros((window, b.size), b.dtype)
-    state = _start(b)
     carry = (state, _Directions(nothing, nothing, zero, no, no), no, zero)
     carry = (*carry, state.size, no)
     state, *_ = jax.lax.while_loop(keep_on, round_, carry)
-    return state.x, _norm(matvec(state.x) - b) <= 10 * target.allowed(state)
+    allowed = target.allowed(norm(state.x), state.rate)
+    return state.x, norm(matvec(state.x) - b) <= 10 * allowed
 
 
 def least_squares(

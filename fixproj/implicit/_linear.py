@@ -3,9 +3,12 @@ r"""Linear systems A x = b, A = I - J, where J is known by its products with vec
 Which way is taken depends on the number n of real unknowns:
 
     n <= 16             A is formed and factorised
-    16 < n <= 256       the plain iteration, if n / 3 steps will do, else as above
-    256 < n <= 2048     a Krylov iteration, if n / 3 products will do, else as above
+    16 < n <= 256       the plain iteration, if it promises to be cheaper, else as above
+    256 < n <= 2048     a Krylov iteration, if it promises to be, else as above
     2048 < n            a Krylov iteration
+
+Forming and factorising A costs as much as about max(160, n / 4) products with a dense
+J, or n if that is less.
 
 A system that resists is solved in the least-squares sense of smallest norm, x = A^+ b,
 by a singular value decomposition (n <= 256) or by products with A and its transpose.
@@ -27,16 +30,15 @@ from jaxtyping import Array, Bool, Float
 
 from .. import _loop, _tree
 from .._solution import RESULTS
-from . import _krylov
+from . import _dense, _krylov, _neumann
 
 
 Vector = Float[Array, " n"]
+Answer = tuple[Vector, Bool[Array, ""]]
 DIRECT_LIMIT = 16
 DENSE_LIMIT = 256
 FACTORISED_LIMIT = 2048
 _MAX_PRODUCTS = 10_000
-# Columns of a matrix that are found at once; bounds the memory a map needs for it.
-_COLUMNS = 256
 
 
 def solve(
@@ -59,14 +61,23 @@ def solve(
         throw: whether failure raises; if not, it gives NaN.
         moves: from u to the norm of `(dT/dtheta)^T u`. Not differentiated.
     """
+    if b.size == 0:
+        return b
 
     def run(matvec, b, is_cotangent=False):
-        if linear_solver is not None:
-            x, solved = _lineax(matvec, b, linear_solver, is_cotangent)
+        # A long constant, such as the cotangent of a sum, would be folded by the
+        # compiler, slowly.
+        b = jax.lax.optimization_barrier(b)
+        # The square of a very small cotangent would vanish.
+        scale = jnp.max(jnp.abs(b))
+        scale = jnp.where(scale == 0, 1, scale)
+        b = b / scale
+        free = ft.partial(_is_free, moves) if is_cotangent else None
+        if linear_solver is None:
+            x, solved = _by_size(matvec, b, tolerances.rtol, free)
         else:
-            x, solved = _by_size(matvec, b, tolerances)
-            retry = ft.partial(_smallest_norm, matvec, b, is_cotangent, moves)
-            x, solved = _or_else(x, solved, retry)
+            x, solved = _lineax(matvec, b, linear_solver, is_cotangent)
+        x = x * scale
         if throw:
             return RESULTS.adjoint_failed.error_if(x, ~solved)
         return jnp.where(solved, x, jnp.nan)
@@ -75,100 +86,103 @@ def solve(
     return jax.lax.custom_linear_solve(matvec, b, run, transposed)
 
 
-def _by_size(matvec, b, tolerances) -> tuple[Vector, Bool[Array, ""]]:
-    factorised = ft.partial(_factorised, matvec, b)
-    if b.size <= DIRECT_LIMIT:
-        return factorised()
-    rtol = _tree.scale_like(tolerances.rtol, b)
-    rtol = jnp.minimum(rtol, _loop.default_rtol(b)).astype(b.dtype)
+def _by_size(matvec, b, rtol, free) -> Answer:
+    n = b.size
+    if n <= DIRECT_LIMIT:
+        return _by_matrix(matvec, b, free)
+    rtol = _tree.scale_like(rtol, b)
+    rtol = jnp.maximum(rtol, 4 * float(jnp.finfo(b.dtype).eps)).astype(b.dtype)
     # What forming and factorising A costs, in products.
-    most = b.size // 3
-    if b.size <= DENSE_LIMIT:
-        return _or_else(*_krylov.solve_plainly(matvec, b, rtol, most), factorised)
-    # What one tolerance leaves of the residual can be many of the solution's.
-    rtol = jnp.maximum(rtol / 10, 4 * float(jnp.finfo(b.dtype).eps))
-    if b.size <= FACTORISED_LIMIT:
-        found = _krylov.solve(matvec, b, rtol, most, _MAX_PRODUCTS)
-        return _or_else(*found, factorised)
-    return _krylov.solve(matvec, b, rtol, _MAX_PRODUCTS, _MAX_PRODUCTS)
+    most = min(n, max(160, n // 4))
+    target, state = _neumann.Target(rtol, _neumann.norm(b)), _neumann.start(b)
 
+    def by_matrix():
+        return _by_matrix(matvec, b, free)
 
-def _or_else(x, solved, retry) -> tuple[Vector, Bool[Array, ""]]:
-    """What `retry` gives where `x` is not solved; computed only if that is anywhere."""
-    again, solved_again = jax.lax.cond(
-        eqxi.unvmap_any(~solved), retry, lambda: (x, solved)
-    )
-    return jnp.where(solved, x, again), solved | solved_again
+    def by_products(most=_MAX_PRODUCTS):
+        return _krylov.solve(matvec, b, state, target, most, _MAX_PRODUCTS)
 
-
-def _accuracy(matvec, x, b) -> Float[Array, ""]:
-    """The residual relative to what rounding alone would leave of terms this large."""
-    size = jnp.max(jnp.abs(b)) + jnp.max(jnp.abs(x))
-    error = jnp.max(jnp.abs(matvec(x) - b))
-    # 0 <= 0 holds for b = 0, and NaN fails every comparison.
-    return jnp.where(error == 0, 0, error / size)
-
-
-def _limit(b) -> float:
-    return min(b.size, 2048) * 1e3 * float(jnp.finfo(b.dtype).eps)
-
-
-def _matrix(matvec, like) -> Float[Array, "n n"]:
-    identity = jnp.eye(like.size, dtype=like.dtype)
-    if like.size <= _COLUMNS:
-        return jax.vmap(matvec, out_axes=1)(identity)
-    return jax.lax.map(matvec, identity, batch_size=_COLUMNS).T
-
-
-def _generic(like) -> Vector:
-    """A vector that is in no special position."""
-    position = jnp.arange(like.size, dtype=like.dtype)
-    return jnp.sin(1 + position * position)
-
-
-def _factorised(matvec, b) -> tuple[Vector, Bool[Array, ""]]:
-    matrix = _matrix(matvec, b)
-    x, probe = jnp.linalg.solve(matrix, jnp.stack([b, _generic(b)], axis=1)).T
-    # The solution of a singular system can look right; that of a second one is huge.
-    bound = float(jnp.finfo(b.dtype).eps) ** -0.75
-    regular = jnp.max(jnp.abs(probe)) <= bound
-    return x, regular & (_accuracy(matvec, x, b) <= _limit(b))
-
-
-def _smallest_norm(matvec, b, is_cotangent, moves) -> tuple[Vector, Bool[Array, ""]]:
-    """`A^+ b`, and whether it may stand for a derivative."""
-    epsilon = float(jnp.finfo(b.dtype).eps)
-    if b.size <= DENSE_LIMIT:
-        matrix = _matrix(matvec, b)
-        # The cut is far above rounding, far below a true singular value.
-        pseudo = lambda b: jnp.linalg.lstsq(matrix, b, rcond=epsilon**0.75)[0]
+    if n <= DENSE_LIMIT:
+        state = _neumann.run(matvec, state, target, most, unrolled=2)
+        resort = by_matrix
     else:
-        pseudo = lambda b: _krylov.least_squares(
-            matvec, b, epsilon**0.75, _MAX_PRODUCTS // 2
-        )
-    if not is_cotangent:
-        x = pseudo(b)
-        return x, _accuracy(matvec, x, b) <= 10 * _limit(b)
+        state = _neumann.run(matvec, state, target, _MAX_PRODUCTS, _krylov.SLOW)
+        if n <= FACTORISED_LIMIT:
+            resort = lambda: _or_else(*by_products(most), by_matrix)
+        else:
+            least_squares = lambda: _by_least_squares(matvec, b, free)
+            resort = lambda: _or_else(*by_products(), least_squares)
+    return _or_else(_neumann.finish(state), state.done, resort)
+
+
+def _or_else(x, solved, retry: Callable[[], Answer]) -> Answer:
+    """What `retry` gives where `x` is not solved; computed only if that is anywhere."""
+
+    def again():
+        y, solved_again = retry()
+        return jnp.where(solved, x, y), solved | solved_again
+
+    return jax.lax.cond(eqxi.unvmap_any(~solved), again, lambda: (x, solved))
+
+
+def _by_matrix(matvec, b, free) -> Answer:
+    matrix = _dense.matrix_of(matvec, b)
+
+    def by_values():
+        x, null, finite = _dense.smallest(matrix, b)
+        return x, finite & _is_derivative(matrix @ x, x, b, null, free)
+
+    def by_products():
+        return _by_least_squares(matvec, b, free)
+
+    resort = by_values if b.size <= DENSE_LIMIT else by_products
+    return _or_else(*_dense.factorised(matrix, b), resort)
+
+
+def _by_least_squares(matvec, b, free) -> Answer:
+    epsilon = float(jnp.finfo(b.dtype).eps)
+    try:
+        jax.eval_shape(jax.linear_transpose(matvec, b), b)
+    except (ValueError, NotImplementedError):
+        # A map that can be differentiated in forward mode only has no transpose.
+        return b, jnp.array(False)
+    generic = _dense.generic(b)
+    rhs = jnp.stack([b, matvec(generic)])
+    x, inside = jax.vmap(
+        lambda b: _krylov.least_squares(matvec, b, epsilon**0.75, _MAX_PRODUCTS // 2)
+    )(rhs)
+    ax = matvec(x)
+    answers = _is_derivative(ax, x, b, generic - inside, free)
+    return x, answers & (_normal_accuracy(matvec, ax, x, b) <= epsilon**0.5)
+
+
+def _is_derivative(ax, x, b, null, free) -> Bool[Array, ""]:
+    """Whether the least-squares solution may stand for a derivative."""
+    if free is None:
+        return _dense.accuracy(ax, x, b) <= 10 * _dense.limit(b)
     # A cotangent may point along a direction in which the solution is free, where the
     # system has no solution: the least-squares one leaves that part out.
-    x = pseudo(b)
-    solved = _normal_accuracy(matvec, x, b) <= epsilon**0.5
+    return free(null)
+
+
+def _is_free(moves, null) -> Bool[Array, ""]:
+    """Whether the parameters leave a null vector of the transposed system alone."""
     if moves is None:
-        return x, solved
-    generic = _generic(b)
-    null = generic - pseudo(matvec(generic))
+        return jnp.array(True)
+    epsilon = float(jnp.finfo(null.dtype).eps)
     try:
-        ratio = moves(null) / jnp.maximum(moves(generic), jnp.finfo(b.dtype).tiny)
+        size, of_generic = jax.vmap(moves)(jnp.stack([null, _dense.generic(null)]))
     except ValueError:
         # The map cannot be transposed. Then nor can this derivative, and nobody will
         # ask for the cotangent.
-        return x, solved
-    return x, solved & (ratio <= epsilon ** (1 / 3))
+        return jnp.array(True)
+    tiny = jnp.finfo(null.dtype).tiny
+    return size / jnp.maximum(of_generic, tiny) <= epsilon ** (1 / 3)
 
 
-def _normal_accuracy(matvec, x, b) -> Float[Array, ""]:
+def _normal_accuracy(matvec, ax, x, b) -> Float[Array, ""]:
     """The residual of the normal equations, `A^T (A x - b)`, relative."""
-    (normal,) = jax.linear_transpose(matvec, b)(matvec(x) - b)
+    (normal,) = jax.linear_transpose(matvec, b)(ax - b)
     size = jnp.max(jnp.abs(b)) + jnp.max(jnp.abs(x))
     return jnp.where(size == 0, 0, jnp.max(jnp.abs(normal)) / size)
 
@@ -179,7 +193,8 @@ def _lineax(matvec, b, linear_solver, is_cotangent) -> tuple[Vector, Any]:
     x = solution.value
     # How accurate it is to be is the solver's choice; that it is a solution is not.
     loose = float(jnp.finfo(b.dtype).eps) ** 0.25
-    accurate = _accuracy(matvec, x, b) <= loose
+    ax = matvec(x)
+    accurate = _dense.accuracy(ax, x, b) <= loose
     if is_cotangent:
-        accurate = accurate | (_normal_accuracy(matvec, x, b) <= loose)
+        accurate = accurate | (_normal_accuracy(matvec, ax, x, b) <= loose)
     return x, (solution.result == lx.RESULTS.successful) & accurate

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fixproj import _loop, _tree
-from fixproj.implicit import _krylov, _linear
+from fixproj.implicit import _krylov, _linear, _neumann
 
 
 def _jacobians(n):
@@ -74,8 +74,9 @@ def test_by_products_only(n):
                 left, right = jnp.roll(v, 1).at[0].set(0), jnp.roll(v, -1).at[-1].set(0)
                 return v - 0.99 * (lean * left + (1 - lean) * right)
 
-            rtol = jnp.asarray(1e-12)
-            x, solved = _krylov.solve(matvec, b, rtol, 10_000, 10_000)
+            start = _neumann.start(b)
+            target = _neumann.Target(jnp.asarray(1e-12), start.size)
+            x, solved = _krylov.solve(matvec, b, start, target, 10_000, 10_000)
             return x, solved, jnp.max(jnp.abs(matvec(x) - b))
 
         _, solved, error = solve(lean)
@@ -171,3 +172,11 @@ def test_failure_raises():
     with pytest.raises(Exception, match="derivative was not solved"):
         solve = eqx.filter_jit(lambda b: _solve(jnp.eye(2), b, throw=True))
         jax.block_until_ready(solve(jnp.ones(2)))
+
+
+@pytest.mark.one_precision
+def test_a_cotangent_whose_square_underflows_is_not_lost():
+    j = 0.5 * jnp.eye(20)
+    x = jax.jit(lambda b: _solve(j, b))(jnp.full(20, 1e-25, jnp.float32))
+    np.testing.assert_allclose(x, 2e-25, rtol=1e-5)
+    assert not jnp.any(jax.jit(lambda b: _solve(j, b))(jnp.zeros(20, jnp.float32)))

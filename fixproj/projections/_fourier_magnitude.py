@@ -7,6 +7,7 @@ comparison" (1982).
 
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Inexact
 
@@ -104,10 +105,13 @@ def _is_symmetric(magnitude):
 
 
 def _phase(spectrum):
-    # The squares must neither overflow nor vanish.
-    size = jnp.maximum(jnp.abs(jnp.real(spectrum)), jnp.abs(jnp.imag(spectrum)))
+    # The squares must neither overflow nor vanish. A phase does not depend on the size,
+    # and a quotient of complex numbers would square it.
+    real, imaginary = jnp.real(spectrum), jnp.imag(spectrum)
+    size = jnp.maximum(jnp.abs(real), jnp.abs(imaginary))
+    size = jax.lax.stop_gradient(size)
     zero = size == 0
-    scaled = spectrum / jnp.where(zero, 1, size).astype(spectrum.dtype)
-    scaled = jnp.where(zero, jnp.ones_like(scaled), scaled)
-    modulus = jnp.sqrt(jnp.real(scaled) ** 2 + jnp.imag(scaled) ** 2)
-    return scaled / modulus.astype(spectrum.dtype)
+    size = jnp.where(zero, 1, size)
+    real, imaginary = jnp.where(zero, 1, real / size), imaginary / size
+    modulus = jnp.sqrt(real**2 + imaginary**2)
+    return jax.lax.complex(real / modulus, imaginary / modulus)

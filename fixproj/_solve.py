@@ -67,7 +67,7 @@ def solve(
         rtol: relative tolerance, a scalar >= 0; None is eps^(3/4) of the coarsest dtype
             in the iterate: 6.4e-6 in float32, 1.8e-12 in float64. A `Feasibility`
             problem is `successful` only if its answer also meets every set to ten times
-            the tolerance: the loop goes on for that.
+            the tolerance, or as closely as rounding lets it: the loop goes on for that.
         atol: absolute tolerance, a scalar >= 0; None is `rtol * min(1, s)`, where `s`
             is the larger one of `norm(z0)` and `norm(T(z0) - z0)`.
         max_steps: the largest number of map evaluations of this call, at least 1.
@@ -164,7 +164,7 @@ def _solve(
     tolerances = Tolerances(rtol, atol, norm)
     own = method.make_iteration(problem)
     iteration = iteration if own is None else _loop.closed(own, z0)
-    miss = None
+    miss, pursued = None, False
     # All that the map depends on, closed-over tracers included, becomes its leaves.
     apply = eqx.filter_closure_convert(map_.apply, z0)
     frozen, z0 = _tree.stop_gradient((apply, z0))
@@ -177,9 +177,10 @@ def _solve(
             history = jnp.full((history,), jnp.nan, state.residual.dtype)
         if isinstance(problem, Feasibility):
             miss = _how_far(map_, z0, tolerances)
-        state, result, history = _run(
+        state, result, history, exhausted = _run(
             frozen, iteration, state, tolerances, max_steps, history, bar, miss
         )
+        pursued = miss is not None and ~exhausted
         steps = state.num_steps - before
         z, residual, scale = state.z, state.residual, state.initial_size
     else:
@@ -197,7 +198,7 @@ def _solve(
         z = map_.core(adjoint.attach(apply, z, tolerances, throw))
     value = map_.readout(z)
     violation, result = _check_constraints(
-        map_, value, result, tolerances, scale, residual, miss is not None
+        map_, value, result, tolerances, scale, residual, pursued
     )
     stats = {"num_steps": steps, "residual": residual, "violation": violation}
     stats |= map_.report(z)
@@ -229,10 +230,11 @@ def _run(frozen, iteration, state, tolerances, max_steps, history, bar, miss):
     start, run = state.num_steps, _loop.run
     if miss is None:
         options = {"history": history, "progress": bar, "start": start}
-        return run(frozen, iteration, state, tolerances, max_steps, **options)
+        out = run(frozen, iteration, state, tolerances, max_steps, **options)
+        return *out, False
 
     def body(carry):
-        state, _, history, share, _ = carry
+        state, _, history, share, _, _ = carry
         given = tolerances.rtol, tolerances.atol
         scaled = [None if t is None else jnp.asarray(t) for t in given]
         scaled = [None if t is None else t * share.astype(t.dtype) for t in scaled]
@@ -244,15 +246,21 @@ def _run(frozen, iteration, state, tolerances, max_steps, history, bar, miss):
         violation, size = miss(state.z)
         allowed, size = _allowed(tolerances, size, state.initial_size)
         within_reach = violation <= jnp.sqrt(allowed * size)
-        again = (result == RESULTS.successful) & (violation > _SLACK * allowed)
+        # The given tolerance was met before, and rounding stands in the way of more.
+        exhausted = (result == RESULTS.stagnated) & (share < 1) & within_reach
+        result = RESULTS.where(exhausted, RESULTS.successful, result)
+        again = (result == RESULTS.successful) & ~exhausted
+        again = again & (violation > _SLACK * allowed)
         again = again & within_reach & (state.residual > 0)
         factor = jnp.clip(allowed / violation, 1e-3, 0.1)
-        return state, result, history, share * factor, again
+        return state, result, history, share * factor, again, exhausted
 
     share = jnp.ones((), state.residual.dtype)
-    carry = state, RESULTS.max_steps_reached, history, share, jnp.array(True)
-    state, result, history, *_ = jax.lax.while_loop(lambda c: c[-1], body, carry)
-    return state, result, history
+    yes, no = jnp.array(True), jnp.array(False)
+    carry = state, RESULTS.max_steps_reached, history, share, yes, no
+    carry = jax.lax.while_loop(lambda c: c[4], body, carry)
+    state, result, history, _, _, exhausted = carry
+    return state, result, history, exhausted
 
 
 def _allowed(tolerances, size, scale):
@@ -261,7 +269,9 @@ def _allowed(tolerances, size, scale):
     return tolerances.allowed(size, scale), size
 
 
-def _check_constraints(map_, value, result, tolerances, scale, residual, pursued=False):
+def _check_constraints(
+    map_, value, result, tolerances, scale, residual, pursued: Any = False
+):
     """A fixed point of the map of an infeasible problem is no solution of it.
 
     `pursued` says that the loop went on for the sake of the constraints.
@@ -280,9 +290,8 @@ def _check_constraints(map_, value, result, tolerances, scale, residual, pursued
     settled = (result == RESULTS.successful) | (result == RESULTS.diverged)
     if map_.settles:
         settled = settled | (result == RESULTS.stagnated)
-    if pursued:
-        early = (result == RESULTS.successful) & missed
-        result = RESULTS.where(early, RESULTS.stagnated, result)
+    early = (result == RESULTS.successful) & missed & pursued
+    result = RESULTS.where(early, RESULTS.stagnated, result)
     return violation, RESULTS.where(
         unmet & settled, RESULTS.infeasible_suspected, result
     )
@@ -341,9 +350,13 @@ def _raise_on_failure(solution: Solution, failed: Any, problem: Any) -> Solution
         return solution.result.error_if(solution, failed)
     # NumPy, because an operation of JAX would have to be compiled first.
     if np.asarray(failed).any():
-        path = None if is_traced(problem.y0) else _tree.first_nonfinite(problem.y0)
-        if path is not None:
-            raise ValueError(f"solve: `y0{path}` has an entry that is NaN or infinite.")
+        for name in ("x0", "y0"):
+            start = getattr(problem, name, None)
+            path = None if is_traced(start) else _tree.first_nonfinite(start)
+            if path is not None:
+                raise ValueError(
+                    f"solve: `{name}{path}` has an entry that is NaN or infinite."
+                )
         stats = solution.stats
         raise eqx.EquinoxRuntimeError(
             f"{RESULTS[solution.result]} (after {stats['num_steps']} steps, residual "

@@ -1,5 +1,6 @@
 """Every test runs under both precisions; sloppy broadcasting is an error."""
 
+import gc
 import signal
 
 import jax
@@ -9,6 +10,8 @@ import pytest
 
 # A run in the background inherits that interrupts are ignored; the tests send some.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# Tracing makes objects by the million that live as long as the program.
+gc.set_threshold(200_000, 20, 50)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 

@@ -76,6 +76,7 @@ def _work(counts):
 
 
 @pytest.mark.one_precision
+@pytest.mark.slow
 def test_a_few_slow_lanes_do_not_hold_up_the_others(getkey):
     lanes, slow = 1000, [3, 200, 511, 512, 999]
     keep = jnp.full(lanes, 0.5).at[jnp.array(slow)].set(0.999)
@@ -169,6 +170,7 @@ def test_feasibility_with_an_infeasible_lane():
         fp.solve_batch(_halfplane_and_line, parameters, **kwargs)
 
 
+@pytest.mark.slow_in_x64
 def test_throw_names_how_many_the_first_and_why():
     rates = jnp.array([0.5, 0.2, 2.0, jnp.nan])
     with pytest.raises(RuntimeError, match="2 of 4 lanes .* lane 2: The residual grew"):
@@ -186,6 +188,7 @@ def test_small_batches(lanes):
 
 
 @pytest.mark.one_precision
+@pytest.mark.slow
 def test_pytrees_keys_and_what_is_no_array(getkey):
     shared = jnp.array([0.1, 0.2])
 
@@ -221,6 +224,7 @@ def test_pytrees_keys_and_what_is_no_array(getkey):
 
 
 @pytest.mark.one_precision
+@pytest.mark.slow
 def test_gradients_go_on_from_the_states():
     rates = jnp.array([0.5, 0.9, 0.0])
     states = fp.solve_batch(_affine, rates).state
@@ -279,6 +283,7 @@ def _root(c):
     return fp.Root(lambda y, c: (c - y * y) / 4, 1.0, c)
 
 
+@pytest.mark.slow_in_x64
 def test_root_with_an_iteration_of_ours():
     squares = jnp.array([1.0, 2.0, 3.0])
     found = fp.solve_batch(_root, squares, iteration=fp.Anderson())

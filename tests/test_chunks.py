@@ -18,6 +18,7 @@ def _slow_problem():
 
 
 @pytest.mark.parametrize("iteration", [fp.Picard(), fp.Anderson(), fp.ACX()], ids=repr)
+@pytest.mark.slow_in_x64
 def test_pieces_make_the_whole(iteration):
     problem = _slow_problem()
     whole = fp.solve(problem, iteration=iteration)
@@ -34,6 +35,7 @@ def test_pieces_make_the_whole(iteration):
     assert int(again.stats["num_steps"]) == 1
 
 
+@pytest.mark.slow_in_x64
 def test_one_program_for_all_lengths():
     traced = []
 
@@ -48,6 +50,7 @@ def test_one_program_for_all_lengths():
     assert len(traced) <= 8
 
 
+@pytest.mark.slow_in_x64
 def test_interruption_gives_the_state_so_far():
     # A chaotic map: it neither converges nor repeats itself.
     starts = jnp.linspace(0.1, 0.9, 1000)
@@ -114,6 +117,7 @@ def test_history_holds_every_residual():
     assert "residual_history" not in fp.solve(problem).stats
 
 
+@pytest.mark.slow_in_x64
 def test_history_under_vmap_and_continued():
     def solve(c):
         problem = fp.FixedPoint(lambda y, c: c * jnp.cos(y), 1.0, c)

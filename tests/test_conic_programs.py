@@ -59,6 +59,7 @@ def _dtype():
     return np.dtype(jnp.result_type(float))
 
 
+@pytest.mark.slow_in_x64
 def test_second_order_cone_programs_against_clarabel():
     programs = [_program(seed, _dtype()) for seed in range(4)]
 

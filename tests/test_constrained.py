@@ -106,6 +106,7 @@ def test_derivatives_of_value_solution_and_multipliers(method):
 
 
 @pytest.mark.one_precision
+@pytest.mark.slow
 def test_lanes_and_traced_closures():
     with jax.enable_x64(True):
 

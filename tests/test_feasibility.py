@@ -53,6 +53,7 @@ PROBLEMS = [_affine_and_simplex, _four_sets, _one_set]
     ids=repr,
 )
 @pytest.mark.parametrize("make", PROBLEMS)
+@pytest.mark.slow_in_x64
 def test_the_answer_lies_in_every_set(make, method, iteration, getkey):
     sets, y0 = make(getkey())
     solution = fp.solve(fp.Feasibility(sets, y0), method, iteration)
@@ -99,6 +100,7 @@ def test_douglas_rachford_on_two_lines_against_closed_form():
     assert abs(int(solution.stats["num_steps"]) - predicted) <= 3
 
 
+@pytest.mark.slow_in_x64
 def test_alternating_projections_of_subspaces_find_the_nearest_point(getkey):
     # Von Neumann (1933): for affine sets the limit is the projection of the start.
     a, b = jr.normal(getkey(), (2, 7)), jr.normal(getkey(), (1, 7))
@@ -113,6 +115,7 @@ def test_alternating_projections_of_subspaces_find_the_nearest_point(getkey):
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
+@pytest.mark.slow_in_x64
 def test_infeasible_sets_are_reported(method):
     sets = [proj.L2Ball(1.0), proj.Halfspace(jnp.array([1.0, 0.0]), -3.0)]
     problem = fp.Feasibility(sets, jnp.array([0.5, 2.0]))
@@ -124,6 +127,7 @@ def test_infeasible_sets_are_reported(method):
         fp.solve(problem, method)
 
 
+@pytest.mark.slow_in_x64
 def test_pytree_points_and_sets_of_the_users_own():
     class SumsTo(eqx.Module):
         total: jax.Array
@@ -146,6 +150,7 @@ def test_pytree_points_and_sets_of_the_users_own():
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
+@pytest.mark.slow_in_x64
 def test_derivative_of_the_solution_against_cvxpy(method, getkey):
     # A line of solutions of Ax = b touches both the box and the halfspace at one point:
     # the solution is isolated, so every method must find it, and its derivative.
@@ -206,6 +211,7 @@ def test_gradient_of_every_parameter_against_differences(method, getkey):
 
 
 @pytest.mark.parametrize("relaxation", [0.5, 1.0, 1.9])
+@pytest.mark.slow_in_x64
 def test_relaxation_may_be_traced_and_batched(relaxation, getkey):
     sets, y0 = _affine_and_simplex(getkey())
     problem = fp.Feasibility(sets, y0)
@@ -250,6 +256,7 @@ BAD_PROBLEMS = {
 
 
 @pytest.mark.parametrize("case", BAD_PROBLEMS)
+@pytest.mark.slow_in_x64
 def test_bad_input_is_an_error_that_names_it(case):
     call, error, message = BAD_PROBLEMS[case]
     with pytest.raises(error, match=message):

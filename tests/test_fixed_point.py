@@ -58,6 +58,7 @@ def test_residual_is_that_of_the_value(getkey):
 
 
 @pytest.mark.parametrize("rtol, atol", [(1e-3, 0.0), (0.0, 1e-3), (1e-4, 1e-4)])
+@pytest.mark.slow_in_x64
 def test_tolerances_are_kept_and_not_overdone(rtol, atol, getkey):
     fn, args, _ = _linear(getkey())
     problem = fp.FixedPoint(fn, jnp.zeros(12), args)
@@ -81,6 +82,7 @@ def test_anderson_on_a_linear_map_stops_like_gmres(getkey):
 
 
 @pytest.mark.parametrize("iteration", [fp.Picard(0.5), fp.Anderson()], ids=repr)
+@pytest.mark.slow_in_x64
 def test_an_iteration_by_hand_gives_the_same_iterates(iteration):
     fn = lambda y, args: jnp.stack([jnp.cos(y[1]), 0.5 * jnp.sin(y[0]) + 1])
     z = jnp.zeros(2)
@@ -93,6 +95,7 @@ def test_an_iteration_by_hand_gives_the_same_iterates(iteration):
 
 
 @pytest.mark.parametrize("iteration", [fp.Picard(), fp.Anderson()], ids=repr)
+@pytest.mark.slow_in_x64
 def test_state_goes_on_exactly_where_it_stopped(iteration, getkey):
     fn, args, _ = _linear(getkey(), rho=0.97)
     problem = fp.FixedPoint(fn, jnp.zeros(12), args)
@@ -151,6 +154,7 @@ def test_empty_tree_and_zero_size_array_are_solved_at_once():
         assert solution.result == fp.RESULTS.successful
 
 
+@pytest.mark.slow_in_x64
 def test_vmap_lanes_stop_at_their_own_convergence():
     def solve(rho, iteration):
         problem = fp.FixedPoint(lambda y, r: r * jnp.cos(y), 1.0, rho)
@@ -224,6 +228,7 @@ RESULT_CASES = {
 
 
 @pytest.mark.parametrize("case", RESULT_CASES)
+@pytest.mark.slow_in_x64
 def test_failures_are_named(case):
     fn, y0, expected = RESULT_CASES[case]
     problem = fp.FixedPoint(fn, y0)

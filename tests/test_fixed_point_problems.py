@@ -101,6 +101,7 @@ _SOLVED = [
 
 
 @pytest.mark.parametrize("problem", _SOLVED)
+@pytest.mark.slow_in_x64
 def test_plain_iteration_reaches_the_independent_solution(problem):
     for dtype in _dtypes():
         fn, y0, args = problem.make(dtype)
@@ -175,6 +176,7 @@ def test_guarded_and_unguarded_mixture():
 
 
 @pytest.mark.parametrize("name, factor", [("gauss_seidel", 1.0), ("sor", 1.94)])
+@pytest.mark.slow_in_x64
 def test_sweeps_against_loops(name, factor):
     fn, source, args = by_name(f"electric_{name}").make("float32")
     y = np.random.default_rng(0).normal(size=(100, 100)).astype(np.float32)
@@ -229,6 +231,7 @@ def test_ancestry_against_pairs_of_origins():
     np.testing.assert_allclose(image["ancestry"], np.log(counts), atol=1e-4)
 
 
+@pytest.mark.slow_in_x64
 def test_cavity_step_is_free_of_divergence():
     fn, y0, args = by_name("lid_driven_cavity").make("float32")
     y = fn(fn(y0, args), args)

@@ -30,6 +30,7 @@ def _half(y, args):
 @pytest.mark.parametrize(
     "dtype", [jnp.float16, jnp.bfloat16, jnp.float32, jnp.complex64]
 )
+@pytest.mark.slow_in_x64
 def test_every_dtype_is_kept(iteration, dtype):
     y0 = jnp.asarray([0.0, 3.0], dtype)
     solution = fp.solve(fp.FixedPoint(_half, y0), iteration=iteration)
@@ -40,6 +41,7 @@ def test_every_dtype_is_kept(iteration, dtype):
 
 
 @EVERY
+@pytest.mark.slow_in_x64
 def test_mixed_leaves_and_nothing_at_all(iteration):
     y0 = {
         "single": jnp.zeros((2, 2), jnp.float32),
@@ -60,6 +62,7 @@ def test_mixed_leaves_and_nothing_at_all(iteration):
 
 
 @EVERY
+@pytest.mark.slow_in_x64
 def test_a_start_that_is_already_fixed(iteration):
     solution = fp.solve(fp.FixedPoint(_half, jnp.full(3, 2.0)), iteration=iteration)
     assert int(solution.stats["num_steps"]) == 1
@@ -70,6 +73,7 @@ def test_a_start_that_is_already_fixed(iteration):
 @pytest.mark.parametrize(
     "fn", [lambda y, args: y * jnp.nan, lambda y, args: jnp.log(-1 - y * y)]
 )
+@pytest.mark.slow_in_x64
 def test_nan_is_never_success(iteration, fn):
     problem = fp.FixedPoint(fn, jnp.ones(2))
     solution = fp.solve(problem, iteration=iteration, throw=False)
@@ -77,6 +81,7 @@ def test_nan_is_never_success(iteration, fn):
 
 
 @EVERY
+@pytest.mark.slow_in_x64
 def test_a_translation_is_never_success(iteration):
     # An extrapolation that divides by rounding ends where y + 1 = y in floating point.
     for shift in (1.0, 1 / 3):
@@ -98,6 +103,7 @@ def test_doubling_is_never_success(iteration):
 @pytest.mark.parametrize(
     "iteration", [fp.Anderson(), fp.ACX(), fp.Squarem(), fp.Broyden()], ids=repr
 )
+@pytest.mark.slow_in_x64
 def test_acceleration_solves_an_expanding_linear_map(iteration):
     problem = fp.FixedPoint(lambda y, args: 2 * y - 3, jnp.array([1.0, 2.0]))
     solution = fp.solve(problem, iteration=iteration, throw=False)
@@ -122,6 +128,7 @@ def test_a_tolerance_below_rounding_stagnates():
 
 @pytest.mark.parametrize("iteration", [fp.Picard(), fp.ACX()], ids=repr)
 @pytest.mark.parametrize("norm", [fp.max_norm, fp.rms_norm, fp.two_norm])
+@pytest.mark.slow_in_x64
 def test_the_chosen_norm_is_the_one_that_is_met(iteration, norm):
     y0 = {"a": jnp.linspace(0.0, 9.0, 10), "b": jnp.ones((2, 2))}
     problem = fp.FixedPoint(_half, y0)

@@ -45,6 +45,7 @@ def _solve(problem, iteration, **kwargs):
 
 @pytest.mark.parametrize("iteration", GENERAL, ids=lambda i: type(i).__name__)
 @pytest.mark.parametrize("problem", FAST, ids=lambda p: p.name)
+@pytest.mark.slow_in_x64
 def test_solves_the_suite(problem, iteration):
     if (type(iteration).__name__, problem.name) in KNOWN_FAILURES:
         pytest.skip(KNOWN_FAILURES[type(iteration).__name__, problem.name])

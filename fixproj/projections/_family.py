@@ -34,8 +34,8 @@ class Family(eqx.Module):
         >>> halfspaces = proj.Family(eqx.filter_vmap(proj.Halfspace)(a, b))
         >>> problem = fp.Feasibility([halfspaces], jnp.full(3, 9.0))
         >>> method = fp.AveragedProjections(extrapolate=True)
-        >>> print(fp.solve(problem, method).value.round(3))
-        [1. 2. 3.]
+        >>> print(*(f"{x:.3f}" for x in fp.solve(problem, method).value))
+        1.000 2.000 3.000
     """
 
     sets: AbstractSet

@@ -56,7 +56,7 @@ class TotalVariationBall(AbstractSet):
         >>> import jax.numpy as jnp
         >>> from fixproj.projections import TotalVariationBall
         >>> print(TotalVariationBall(2.0).project(jnp.array([0.0, 3.0, 0.0, 0.0])))
-        [0.33333334 2.         0.6666667  0.6666667 ]
+        [0.72727275 1.5454545  0.36363637 0.36363637]
     """
 
     radius: Float[Array, "..."]

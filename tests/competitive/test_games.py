@@ -78,6 +78,7 @@ def test_default_on_bilinear_and_on_convex_concave(getkey):
     np.testing.assert_allclose(x, expected, atol=1e-3)
 
 
+@pytest.mark.slow_in_x64
 def test_dirac_gan():
     # Mescheder, Geiger & Nowozin (2018), example 1: the equilibrium is the origin.
     problem = comp.MinMax(lambda x, y, args: -jax.nn.softplus(-x * y), 1.0, 1.0)
@@ -110,6 +111,7 @@ def test_bilinear_step_sizes(step):
         assert (optimistic < start) == (step < 0.5)
 
 
+@pytest.mark.slow_in_x64
 def test_orders_of_solving_agree(getkey):
     matrix = jr.uniform(getkey(), (2, 3)) + jnp.eye(2, 3)
     # The game of fax's tests; `+ y y` there is concave for neither.
@@ -222,6 +224,7 @@ def test_players_who_maximise():
     np.testing.assert_allclose(fp.solve(game, comp.PCGD()).value, 3.0, atol=1e-3)
 
 
+@pytest.mark.slow_in_x64
 def test_cournot_of_three_and_its_leader():
     profit = lambda i: lambda q, cost: -q[i] * (10.0 - sum(q) - cost)
     three = comp.Game([profit(i) for i in range(3)], (0.0, 0.0, 0.0), 1.0)
@@ -335,7 +338,7 @@ BAD = {
     "nan": (
         lambda: fp.solve(comp.MinMax(lambda x, y, a: x * y, jnp.nan, 1.0)),
         ValueError,
-        r"`y0.* has an entry that is NaN",
+        r"`x0.* has an entry that is NaN",
     ),
     "two": (
         lambda: fp.solve(comp.Game([_loss] * 3, (1.0,) * 3), comp.CGD()),

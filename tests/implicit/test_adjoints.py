@@ -63,6 +63,7 @@ def test_gradient_against_dense_solve(adjoint, n, getkey):
 
 @pytest.mark.parametrize("n", [6, 300], ids=["dense", "iterated"])
 @pytest.mark.parametrize("adjoint", JVP_ADJOINTS, ids=repr)
+@pytest.mark.slow_in_x64
 def test_forward_modes_agree_with_reverse(adjoint, n, getkey):
     w, x = _tanh_problem(getkey(), n)
     c, dx = jr.normal(getkey(), (2, n))
@@ -76,6 +77,7 @@ def test_forward_modes_agree_with_reverse(adjoint, n, getkey):
 
 
 @pytest.mark.parametrize("adjoint", JVP_ADJOINTS, ids=repr)
+@pytest.mark.slow_in_x64
 def test_jacobians_and_hessian(adjoint, getkey):
     w, x = _tanh_problem(getkey(), 4)
     solve = lambda x: _equilibrium(w, x, adjoint)
@@ -97,6 +99,7 @@ def test_jacobians_and_hessian(adjoint, getkey):
 
 
 @pytest.mark.parametrize("adjoint", ADJOINTS, ids=repr)
+@pytest.mark.slow_in_x64
 def test_gradient_of_gradient(adjoint):
     # y = a cos(y): differentiate the closed form of dy/da = cos(y) / (1 + a sin(y)).
     solve = lambda a: (
@@ -120,6 +123,7 @@ def test_gradient_of_gradient(adjoint):
 
 
 @pytest.mark.parametrize("adjoint", ADJOINTS, ids=repr)
+@pytest.mark.slow_in_x64
 def test_closed_over_value_under_vmap_and_jit(adjoint):
     def solve(a):
         problem = fp.FixedPoint(lambda y, args: a * jnp.cos(y), 1.0)
@@ -134,6 +138,7 @@ def test_closed_over_value_under_vmap_and_jit(adjoint):
 
 
 @pytest.mark.parametrize("adjoint", ADJOINTS, ids=repr)
+@pytest.mark.slow_in_x64
 def test_complex_against_finite_differences(adjoint):
     # A map that is not holomorphic, so that a wrong conjugation shows.
     def loss(parts):
@@ -156,6 +161,7 @@ def test_complex_against_finite_differences(adjoint):
 
 
 @pytest.mark.parametrize("adjoint", ADJOINTS, ids=repr)
+@pytest.mark.slow_in_x64
 def test_integer_and_key_arguments_have_no_derivative(adjoint, getkey):
     key = getkey()
 
@@ -184,6 +190,7 @@ def test_bfloat16_and_float32_keep_their_dtype(adjoint):
         np.testing.assert_allclose(float(gradient), 4.0, rtol=rtol)
 
 
+@pytest.mark.slow_in_x64
 def test_derivative_does_not_depend_on_the_iteration(getkey):
     w, x = _tanh_problem(getkey(), 8)
     gradients = [
@@ -196,6 +203,7 @@ def test_derivative_does_not_depend_on_the_iteration(getkey):
         np.testing.assert_allclose(g, gradients[0], atol=_tolerance())
 
 
+@pytest.mark.slow_in_x64
 def test_one_of_many_solutions_gets_the_smallest_derivative():
     # Every point with y1 + y2 = b is fixed; I - J has rank one.
     def solve(b):
@@ -217,6 +225,7 @@ def _expanding(a, adjoint, throw):
     [(implicit.Implicit(), jax.jacfwd), (implicit.TwoPhase(), jax.grad)],
     ids=["Implicit", "TwoPhase"],
 )
+@pytest.mark.slow_in_x64
 def test_a_derivative_that_does_not_exist_is_reported(adjoint, differentiate):
     with pytest.raises(Exception, match="derivative was not solved"):
         jax.block_until_ready(
@@ -225,6 +234,7 @@ def test_a_derivative_that_does_not_exist_is_reported(adjoint, differentiate):
     assert np.isnan(differentiate(lambda a: _expanding(a, adjoint, False))(0.0))
 
 
+@pytest.mark.slow_in_x64
 def test_backward_does_not_see_the_steps(getkey):
     # The compiled gradient holds no more memory for 10000 steps than for 10.
     def temporaries(max_steps):

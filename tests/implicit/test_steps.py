@@ -59,6 +59,7 @@ def test_truncated_series(adjoint, steps, damping):
     [implicit.Unroll(), optx.RecursiveCheckpointAdjoint(checkpoints=5)],
     ids=["Unroll", "optimistix"],
 )
+@pytest.mark.slow_in_x64
 def test_as_many_steps_as_needed(adjoint):
     matrix, b = map(jnp.asarray, _linear())
     matrix, b = matrix.astype(float), b.astype(float)

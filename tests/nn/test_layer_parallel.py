@@ -64,6 +64,7 @@ def test_full_pipeline_asks_what_a_sweep_asks(getkey, name):
             assert float(jnp.max(jnp.abs(seen[depth - 1][number]))) == 0
 
 
+@pytest.mark.slow
 def test_it_trains(getkey):
     data = rings(getkey())
     model = eqx_mlp(getkey(), (2, 32, 32, 2))

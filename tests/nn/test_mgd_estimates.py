@@ -46,6 +46,7 @@ def cosine(a, b):
     + [pytest.param(n, marks=pytest.mark.slow) for n in FAMILIES if n[0] in "rgo"]
     + [pytest.param("sinusoidal", marks=pytest.mark.slow)],
 )
+@pytest.mark.slow
 def test_cosine_is_that_of_theory(name):
     params, x = deep_params(jr.key(0), 8), jr.normal(jr.key(1), (16, 8))
     gradient = ravel(jax.grad(deep)(params, x))

@@ -29,6 +29,7 @@ SMALL = (2, 32, 32, 2)
 
 @pytest.mark.one_precision
 @pytest.mark.parametrize("name", TRAINERS)
+@pytest.mark.slow
 def test_skip_and_concat_train(getkey, name):
     data = rings(getkey())
     model = SkipAndConcat(getkey())
@@ -133,6 +134,7 @@ def test_outer_feeds_the_damped_gradient_in_the_weak_limit(getkey):
 
 
 @pytest.mark.one_precision
+@pytest.mark.slow
 def test_more_sweeps_fit_the_minibatch_better(getkey):
     x, y = rings(getkey(), 32)
     model = eqx_mlp(getkey(), SMALL)

@@ -151,6 +151,7 @@ def test_alternating_projections_equal_those_with_all_copies(getkey, skip):
     assert min(moved) > 1e-4
 
 
+@pytest.mark.slow
 def test_exact_copies_are_nearest_points(getkey):
     """Every pair of copies against `projections.Bilinear`, also from unequal copies."""
     x, w = jr.normal(getkey(), (1, 4, 6)), jr.normal(getkey(), (1, 6, 3))

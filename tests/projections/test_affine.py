@@ -25,6 +25,7 @@ def _with_condition(m, n, condition, rng, rank=None):
 
 @pytest.mark.parametrize("shape", [(1, 5), (3, 5), (5, 5), (8, 5), (5, 1)])
 @pytest.mark.parametrize("rank", [None, 1, 0])
+@pytest.mark.slow_in_x64
 def test_matches_the_pseudo_inverse(shape, rank):
     rng = np.random.default_rng(0)
     m, n = shape
@@ -82,6 +83,7 @@ def test_derivatives_in_every_argument(shape):
 
 @pytest.mark.one_precision
 @pytest.mark.parametrize("shape", [(4, 4), (7, 4), (4, 7)])
+@pytest.mark.slow
 def test_derivatives_along_matrices_of_one_rank(shape):
     """A = B C keeps its rank; repeated singular values do no harm."""
     rng = np.random.default_rng(3)
@@ -99,6 +101,7 @@ def test_derivatives_along_matrices_of_one_rank(shape):
 
 
 @pytest.mark.parametrize("rank", [2, 1, 0])
+@pytest.mark.slow_in_x64
 def test_derivatives_of_a_rank_deficient_matrix(rank):
     rng = np.random.default_rng(4)
     A = _with_condition(4, 6, 3, rng, rank)

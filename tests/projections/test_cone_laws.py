@@ -50,6 +50,7 @@ def _flat(x):
 @pytest.mark.parametrize("name", CONES)
 @settings(max_examples=15, deadline=None, derandomize=True, database=None)
 @given(data=st.data())
+@pytest.mark.slow_in_x64
 def test_laws(name, data):
     cone, x = _points(name, data)
     eps = float(jnp.finfo(x.dtype).eps)

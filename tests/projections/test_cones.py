@@ -37,6 +37,7 @@ def _eps():
 
 
 @every_cone
+@pytest.mark.slow_in_x64
 def test_moreau_decomposition_batches_and_kinks(name):
     build, _ = CONES[name]
     cone = build()

@@ -329,6 +329,7 @@ CONJUGATES = {
 }
 
 
+@pytest.mark.slow_in_x64
 def test_values_of_conjugates_meet_the_inequality_of_fenchel_and_young():
     """f(p) + f*(x - p) = <p, x - p> at p = prox_f(x), and >= elsewhere."""
     functions = [make() for make in CONJUGATES.values()]
@@ -359,6 +360,7 @@ QUICK = ["l2", "elastic_net", "group_lasso", "huber", "hinge", "logistic", "kl"]
 QUICK += ["log_barrier", "max", "sum_of_largest", "least_squares", "nuclear", "tv1d"]
 
 
+@pytest.mark.slow_in_x64
 def test_no_neighbour_of_a_prox_is_better():
     """A part of the slow tests: the definition itself, on random neighbours."""
     cases = [case for case in CASES if case.name in QUICK]

@@ -39,6 +39,7 @@ def test_derivatives_are_those_of_finite_differences(case):
 
 
 @every_case
+@pytest.mark.slow_in_x64
 def test_derivatives_are_finite_at_kinks(case):
     """At zero, at ties, at a centre, and at a point of the boundary."""
     zero, ties = jnp.zeros(4), jnp.array([1.0, 1.0, -1.0, -1.0])
@@ -69,6 +70,7 @@ def test_derivatives_are_finite_at_kinks(case):
 
 
 @every_case
+@pytest.mark.slow_in_x64
 def test_gradients_land_on_the_leaves_of_the_set(case):
     """Differentiating a set that is already built gives the same gradients."""
     if not case.has_leaves or not case.parameters:

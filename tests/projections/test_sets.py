@@ -50,6 +50,7 @@ def _norm(x):
 @every_case
 @given(x=points)
 @few
+@pytest.mark.slow_in_x64
 def test_result_is_in_the_set_and_idempotent(case, x):
     convex_set = case.set()
     x = jnp.asarray(x, _floating())
@@ -132,6 +133,7 @@ def test_prox_and_contains(case):
 
 
 @every_case
+@pytest.mark.slow_in_x64
 def test_batch_axes_jit_and_vmap_agree_with_one_point(case, getkey):
     x = 2 * jax.random.normal(getkey(), (3, 2, 4))
     convex_set = case.set()
@@ -158,6 +160,7 @@ def test_batch_axes_jit_and_vmap_agree_with_one_point(case, getkey):
 
 
 @every_case
+@pytest.mark.slow_in_x64
 def test_vmap_over_construction(case, getkey):
     if not case.parameters:
         pytest.skip("it has no parameters")
@@ -188,6 +191,7 @@ def test_nan_stays_visible(case, position):
 
 
 @every_case_quickly
+@pytest.mark.slow_in_x64
 def test_integer_and_complex_points_are_errors(case):
     for x in (jnp.arange(4), jnp.arange(4) > 2, jnp.ones(4, jnp.complex64)):
         with pytest.raises(TypeError, match=f"`x` must have a real .* has {x.dtype}"):
@@ -210,6 +214,7 @@ def test_halfspace_of_any_scale(scale):
     np.testing.assert_allclose(y, [0.6, 0.8], rtol=1e-5)
 
 
+@pytest.mark.slow_in_x64
 def test_distance_of_a_pytree_point():
     class Graph(proj.AbstractSet):
         axis: ClassVar[None] = None

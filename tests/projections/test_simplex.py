@@ -46,6 +46,7 @@ def _hard_points(n, rng):
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 1000, 100_000, 1_000_000])
+@pytest.mark.slow_in_x64
 def test_float32_matches_sorting_and_sums_to_the_radius(n):
     rng = np.random.default_rng(n)
     for name, x in _hard_points(n, rng).items():
@@ -83,6 +84,7 @@ def test_radius_far_from_the_scale_of_the_point(radius):
     np.testing.assert_allclose(y, expected, rtol=1e-6)
 
 
+@pytest.mark.slow_in_x64
 def test_radius_zero_gives_zeros():
     x = jnp.array([1.0, 3.0, 3.0])
     np.testing.assert_array_equal(proj.Simplex(0.0).project(x), jnp.zeros(3))
@@ -105,6 +107,7 @@ def test_one_radius_per_point():
         np.testing.assert_allclose(y, expected, atol=1e-6)
 
 
+@pytest.mark.slow_in_x64
 def test_a_slice_with_nan_does_not_disturb_the_others():
     x = jnp.asarray(np.random.default_rng(2).normal(size=(3, 50)))
     y = proj.Simplex().project(x.at[1, 4].set(jnp.nan))
@@ -127,6 +130,7 @@ def test_infinite_entries(value):
         np.testing.assert_allclose(y, [0.625, 0.375, 0])
 
 
+@pytest.mark.slow_in_x64
 def test_derivative_is_that_of_the_face():
     x = jnp.array([0.3, -0.7, 0.9, 0.5, -1.2, 0.6])
     simplex = proj.Simplex(0.8)

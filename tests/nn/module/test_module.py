@@ -498,6 +498,7 @@ def test_summary_and_table(monkeypatch):
 
 
 @pytest.mark.parametrize("backend", ["equinox", "orbax"])
+@pytest.mark.slow_in_x64
 def test_save_and_load(backend, tmp_path):
     model = everything()
     assert model.layers[0].w.dtype == jnp.result_type(float)

@@ -8,6 +8,7 @@ from fixproj.nn._zorb._layers import AbstractAffine
 
 
 @pytest.mark.one_precision
+@pytest.mark.slow
 def test_shapes_of_the_published_network():
     spec = ["Conv2D[8,3]", "Sigmoid", "Flatten", "Dense[32]", "sigmoid", "Dense[10]"]
     net = nn.parse_network([*spec, "Softmax"], (12, 12, 1), key=jr.key(0))

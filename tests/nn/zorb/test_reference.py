@@ -125,6 +125,7 @@ def test_predictions_are_those_of_the_published_algorithm(network, options):
 
 
 @pytest.mark.one_precision
+@pytest.mark.slow
 def test_reference_convolution_fits():
     with jax.enable_x64(True):
         key = jr.key(0)

@@ -24,6 +24,7 @@ def _gram_solution(rows, targets, ridge):
     return np.linalg.solve(gram + shift * np.eye(len(gram)), rows.T @ targets)
 
 
+@pytest.mark.slow_in_x64
 def test_one_layer_is_ridge_regression(getkey):
     x, w = jr.normal(getkey(), (50, 4)), jr.normal(getkey(), (4, 2))
     y = x @ w + 1
@@ -66,6 +67,7 @@ def test_rings(name):
 
 
 @pytest.mark.one_precision
+@pytest.mark.slow
 def test_hidden_rank_is_kept():
     """The published algorithm leaves rank <= outputs + 1 before the activation."""
     data = rings(jr.key(0))
@@ -109,6 +111,7 @@ def test_solve_does_not_depend_on_the_batches():
 
 
 @pytest.mark.one_precision
+@pytest.mark.slow
 def test_convolutional_equinox_model():
     k1, k2, k3 = jr.split(jr.key(0), 3)
     model = eqx.nn.Sequential(
@@ -207,6 +210,7 @@ def test_qr_chooses_the_ridge_that_the_sums_choose():
 
 
 @pytest.mark.one_precision
+@pytest.mark.slow
 def test_models_of_the_package():
     x, y = rings(jr.key(0))
     model = nn.Sequential(nn.Linear(48), jax.nn.gelu, nn.Linear(2)).init(0, x)

@@ -23,6 +23,7 @@ from jaxtyping import PyTree, Scalar
 from .. import _tree
 from .._problem import Feasibility
 from ..projections import Family
+from ..projections._copies import sum_of_copies
 
 
 # Below this many neighbours of one kind, a batched program is not smaller.
@@ -62,7 +63,7 @@ class Group(eqx.Module):
         """The sum of the copies."""
         if self.count is None:
             return points
-        return jtu.tree_map(lambda a: jnp.sum(a, axis=0), points)
+        return jtu.tree_map(lambda a: sum_of_copies(a, 0), points)
 
     def sweep(
         self,

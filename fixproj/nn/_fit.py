@@ -201,12 +201,12 @@ def _arrays_epoch(trainer, x, y, size, seed, every):
 
     def run(now, save):
         key = jr.fold_in(jr.key(seed), now.epoch)
+        _own_buffers(now)
         while now.minibatch < count:
             length = min(every or count, count - now.minibatch)
             start = jnp.asarray(now.minibatch)
-            now.model, now.state, infos, bad = _scan(
-                trainer, now.model, now.state, x, y, key, size, count, start, length
-            )
+            kept = trainer, x, y, key, size, count, start, length
+            now.model, now.state, infos, bad = _scan(kept, now.model, now.state)
             if bad >= 0:
                 return int(bad)
             for name, values in jax.device_get(infos).items():
@@ -226,6 +226,7 @@ def _batches_epoch(trainer, data, every):
 
     def run(now, save):
         infos, bad = [], jnp.array(-1)
+        _own_buffers(now)
 
         def collect():
             """Reads the numbers back only now, so that batches do not wait for it."""
@@ -241,9 +242,8 @@ def _batches_epoch(trainer, data, every):
                 collect()
                 now.minibatch = i
                 save()
-            now.model, now.state, info, bad = _guarded(
-                trainer, now.model, now.state, x, y, bad, i
-            )
+            kept = trainer, x, y, bad, i
+            now.model, now.state, info, bad = _guarded(kept, now.model, now.state)
             infos.append({**info, _SIZE: len(x)})
         collect()
         if bad >= 0:
@@ -262,8 +262,16 @@ def _batches_epoch(trainer, data, every):
 _SIZE = "examples in the batch"
 
 
-@eqx.filter_jit
-def _scan(trainer, model, state, x, y, key, size, count, start, length):
+def _own_buffers(now):
+    """Copies what the epoch's updates overwrite: a callback may hold it, or the user."""
+    copy = lambda leaf: jnp.copy(leaf) if eqx.is_array(leaf) else leaf
+    now.model, now.state = jax.tree.map(copy, (now.model, now.state))
+
+
+# Donated, a model and its optimiser are in memory once, and not once more per update.
+@eqx.filter_jit(donate="all-except-first")
+def _scan(kept, model, state):
+    trainer, x, y, key, size, count, start, length = kept
     order = jr.permutation(key, x.shape[0])[: size * count].reshape(count, size)
     order = jax.lax.dynamic_slice_in_dim(order, start, length)
     moving, still = eqx.partition((model, state), eqx.is_array)
@@ -273,7 +281,7 @@ def _scan(trainer, model, state, x, y, key, size, count, start, length):
         index, rows = item
         model, state = eqx.combine(moving, still)
         model, state, info, bad = _guard(
-            trainer, model, state, x[rows], y[rows], bad, index
+            (trainer, x[rows], y[rows], bad, index), model, state
         )
         return (eqx.filter((model, state), eqx.is_array), bad), info
 
@@ -283,8 +291,9 @@ def _scan(trainer, model, state, x, y, key, size, count, start, length):
     return model, state, infos, bad
 
 
-def _guard(trainer, model, state, x, y, bad, index):
+def _guard(kept, model, state):
     """An update that is taken only while everything is finite; `bad` is sticky."""
+    trainer, x, y, bad, index = kept
     new_model, new_state, info = trainer.update(model, state, x, y)
     finite = jnp.isfinite(info["loss"])
     for leaf in split(new_model).leaves:
@@ -299,4 +308,4 @@ def _guard(trainer, model, state, x, y, bad, index):
     return model, state, info, bad
 
 
-_guarded = eqx.filter_jit(_guard)
+_guarded = eqx.filter_jit(_guard, donate="all-except-first")

@@ -17,6 +17,7 @@ from fixproj.projections._check import (
     position,
     require,
 )
+from fixproj.projections._copies import sum_of_copies
 from fixproj.projections._set import AbstractSet
 
 
@@ -178,12 +179,13 @@ class Consensus(AbstractSet):
         x = as_inexact(x, "x")
         axis = position(self.copies_axis, x)
         if self.weights is None:
-            mean = jnp.mean(x, axis, keepdims=True)
+            mean = sum_of_copies(x, axis) / x.shape[axis]
+            mean = jnp.expand_dims(mean, axis)
         else:
             check_length("weights", self.weights.shape, x, axis)
             share = self.weights / jnp.sum(self.weights)
             share = along(share.astype(x.dtype), x, axis)
-            mean = jnp.sum(share * x, axis, keepdims=True)
+            mean = jnp.expand_dims(sum_of_copies(share * x, axis), axis)
         return jnp.broadcast_to(mean, x.shape).astype(x.dtype)
 
 

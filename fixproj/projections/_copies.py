@@ -1,0 +1,18 @@
+"""The sum over copies of a point."""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+
+def sum_of_copies(x: Array, axis: int) -> Array:
+    """`jnp.sum(x, axis)` for few copies of long points.
+
+    As a product, because XLA's sum over a few long rows takes 10 to 20 times as long on
+    a CPU. The precision is that of a sum on accelerators as well.
+    """
+    ones = jnp.ones(x.shape[axis], x.dtype)
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    exact = {"precision": lax.Precision.HIGHEST, "preferred_element_type": wide}
+    total = jnp.tensordot(ones, x, (0, axis), **exact)
+    return total.astype(x.dtype)

@@ -1,7 +1,15 @@
 """Every test runs under both precisions; sloppy broadcasting is an error."""
 
 import gc
+import os
 import signal
+
+
+# Most of a test's time is compilation of a program that then runs for milliseconds.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+)
 
 import jax
 import jax.random as jr

@@ -7,7 +7,7 @@ export JAX_PLATFORMS ?= cpu
 # Threads of the small factorisations only get in each other's way.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow test-all fuzz lint format docs bench bench-full package clean
+.PHONY: demo test test-slow test-all fuzz lint format docs bench bench-full package audit clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -49,6 +49,11 @@ package: $(READY)
 	rm -rf dist
 	$(BIN)/python -m build
 	$(BIN)/python -m twine check --strict dist/*
+
+# The pinned versions against the published advisories; needs the network.
+audit: $(READY)
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/python -m pip_audit --requirement constraints.txt --no-deps --disable-pip
 
 clean:
 	rm -rf $(VENV) dist out site .pytest_cache .ruff_cache .hypothesis

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import PyTree, Scalar
+from jaxtyping import Array, PyTree, Scalar
 
 from .. import _tree
 from .._problem import Feasibility
@@ -28,6 +28,18 @@ from ..projections._copies import sum_of_copies
 
 # Below this many neighbours of one kind, a batched program is not smaller.
 _WORTHWHILE = 4
+# Numbers in the copies of a point that are held at once, of each device.
+_HELD = 2**18
+
+
+def _lanes(count: int, size: int) -> int:
+    """How many of the sets to take at once, a divisor of their number."""
+    devices = jax.device_count()
+    if count * size <= 16 * _HELD * devices:
+        return count
+    most = max(_HELD // size, 1) * devices
+    fits = [d for d in range(devices, most + 1, devices) if count % d == 0]
+    return fits[-1] if fits and 8 * fits[-1] >= most else count
 
 
 class Group(eqx.Module):
@@ -53,11 +65,43 @@ class Group(eqx.Module):
             return self.sets.project(points)
         return eqx.filter_vmap(lambda s, x: s.project(x))(self.sets, points)
 
-    def project_all(self, x: PyTree) -> PyTree:
-        """One point onto every set; a leading axis for the sets if `count` is given."""
+    def summed(self, fn: Callable, x: PyTree, *rows: Array) -> PyTree:
+        """The sum over the sets of the pytree `fn(set, x, row of each)`."""
         if self.count is None:
-            return self.sets.project(x)
-        return eqx.filter_vmap(lambda s: s.project(x))(self.sets)
+            return fn(self.sets, x, *(row[0] for row in rows))
+        pieces = self._by_blocks(fn, x, rows, jnp.add)
+        return jtu.tree_map(lambda a: sum_of_copies(a, 0), pieces)
+
+    def largest(self, fn: Callable, x: PyTree) -> Scalar:
+        """The largest of the numbers `fn(set, x)` of the sets; NaN if one is NaN."""
+        if self.count is None:
+            return fn(self.sets, x)
+        return jnp.max(self._by_blocks(fn, x, (), jnp.maximum))
+
+    def _by_blocks(self, fn, x, rows, combine):
+        """`fn` for all sets, or for so many as fit in a cache, combined one by one.
+
+        Row i of a block is of the sets `i k, ..., i k + k - 1`, where k is the number
+        of blocks: sets that are sharded over devices stay where they are.
+        """
+        for_each = eqx.filter_vmap(lambda one, row: fn(one, x, *row))
+        lanes = _lanes(self.size, _tree.real_size(x))
+        if lanes == self.size:
+            return for_each(self.sets, rows)
+        moving, still = eqx.partition((self.sets, rows), eqx.is_array)
+        moving = jtu.tree_map(lambda a: a.reshape(lanes, -1, *a.shape[1:]), moving)
+
+        def block(j):
+            index = lambda a: jax.lax.dynamic_index_in_dim(a, j, 1, keepdims=False)
+            return for_each(*eqx.combine(jtu.tree_map(index, moving), still))
+
+        # What a derivative needs of a block is computed again, not kept.
+        @jax.checkpoint
+        def step(total, j):
+            return jtu.tree_map(combine, total, block(j)), None
+
+        blocks = jnp.arange(1, self.size // lanes)
+        return jax.lax.scan(step, block(jnp.zeros((), blocks.dtype)), blocks)[0]
 
     def total(self, points: PyTree) -> PyTree:
         """The sum of the copies."""
@@ -170,7 +214,7 @@ class TwoSets(eqx.Module):
 
 def mean_of_projections(parts: tuple[Group, ...], x: PyTree) -> PyTree:
     """The mean of the projections of one point onto every set."""
-    totals = [g.total(g.project_all(x)) for g in parts]
+    totals = [g.summed(lambda one, x: one.project(x), x) for g in parts]
     return _scaled_sum(totals, sum(g.size for g in parts))
 
 
@@ -185,8 +229,6 @@ def reflect(x: PyTree, z: PyTree) -> PyTree:
 
 def largest_distance(problem: Feasibility, value: PyTree) -> Scalar:
     """The largest entry by which a projection would move `value`, over all the sets."""
-    distances = [
-        _tree.max_norm(_tree.subtract(g.copies(value), g.project_all(value)))
-        for g in groups(problem.sets)
-    ]
+    distance = lambda one, x: _tree.max_norm(_tree.subtract(one.project(x), x))
+    distances = [g.largest(distance, value) for g in groups(problem.sets)]
     return ft.reduce(jnp.maximum, distances)

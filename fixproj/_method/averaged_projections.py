@@ -119,10 +119,9 @@ class _Map(AbstractMap):
         for group in self.parts:
             weights = self.weights[start : start + group.size]
             start += group.size
-            move = _tree.subtract(group.project_all(z), group.copies(z))
-            moves.append(_weighted_sum(group, weights, move))
-            if self.extrapolate:
-                squares.append(_weighted_square(group, weights, move))
+            move, square = group.summed(self._share, z, weights)
+            moves.append(move)
+            squares.append(square)
         move = jtu.tree_map(lambda *x: sum(x[1:], x[0]), *moves)
         if not self.extrapolate:
             return _tree.add_scaled(z, 1, move)
@@ -135,24 +134,17 @@ class _Map(AbstractMap):
         # point does not depend on the length of the step.
         return _tree.add_scaled(z, jax.lax.stop_gradient(step), move)
 
+    def _share(self, one: Any, z: PyTree, weight: Scalar) -> tuple[PyTree, Any]:
+        """What one set adds to the move, and to the square of the long step."""
+        move = _tree.subtract(one.project(z), z)
+        part = jtu.tree_map(lambda x: weight.astype(x.dtype) * x, move)
+        if not self.extrapolate:
+            return part, None
+        square = _tree.inner_product(move, move)
+        return part, weight.astype(square.dtype) * square
+
     def readout(self, z: PyTree) -> PyTree:
         return z
 
     def violation(self, value: PyTree) -> Scalar:
         return _product_space.largest_distance(self.problem, value)
-
-
-def _weighted_sum(group: _product_space.Group, weights: Array, move: PyTree) -> Any:
-    if group.count is None:
-        return jtu.tree_map(lambda x: weights[0].astype(x.dtype) * x, move)
-    return jtu.tree_map(
-        lambda x: jnp.tensordot(weights.astype(x.dtype), x, axes=1), move
-    )
-
-
-def _weighted_square(group: _product_space.Group, weights: Array, move: PyTree) -> Any:
-    if group.count is None:
-        square = _tree.inner_product(move, move)
-        return weights[0].astype(square.dtype) * square
-    squares = jax.vmap(_tree.inner_product)(move, move)
-    return jnp.dot(weights.astype(squares.dtype), squares)

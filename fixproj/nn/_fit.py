@@ -263,7 +263,7 @@ _SIZE = "examples in the batch"
 
 
 def _own_buffers(now):
-    """Copies what the epoch's updates overwrite: a callback may hold it, or the user."""
+    """Copies what updates overwrite, which a callback or the user may hold."""
     copy = lambda leaf: jnp.copy(leaf) if eqx.is_array(leaf) else leaf
     now.model, now.state = jax.tree.map(copy, (now.model, now.state))
 

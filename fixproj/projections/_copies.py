@@ -6,13 +6,20 @@ from jaxtyping import Array
 
 
 def sum_of_copies(x: Array, axis: int) -> Array:
-    """`jnp.sum(x, axis)` for few copies of long points.
+    """`jnp.sum(x, axis)`.
 
-    As a product, because XLA's sum over a few long rows takes 10 to 20 times as long on
-    a CPU. The precision is that of a sum on accelerators as well.
+    For few copies as a product, because XLA's sum over a few long rows takes 10 to 20
+    times as long on a CPU; for many not, because the copies would be kept in memory,
+    where a sum is taken as they are made. The precision is that of a sum on
+    accelerators as well.
     """
+    if x.shape[axis] > _FEW:
+        return jnp.sum(x, axis)
     ones = jnp.ones(x.shape[axis], x.dtype)
     wide = jnp.promote_types(x.dtype, jnp.float32)
     exact = {"precision": lax.Precision.HIGHEST, "preferred_element_type": wide}
     total = jnp.tensordot(ones, x, (0, axis), **exact)
     return total.astype(x.dtype)
+
+
+_FEW = 32

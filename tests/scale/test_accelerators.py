@@ -58,6 +58,21 @@ def _program(method):
     return solve
 
 
+def _conic(b):
+    a = jnp.concatenate([-jnp.eye(4), jnp.ones((1, 4))])
+    cone = [(proj.NonNegative(), 4), (proj.SecondOrderCone(), 1)]
+    problem = fp.ConicProgram(jnp.eye(4), b, a, jnp.append(0 * b, 1.0), cone)
+    return fp.solve(problem, max_steps=20, throw=False).value
+
+
+# Made here, because what is made of traced numbers is checked by a callback.
+ROUND = [proj.Box(-1.0, 1.0), proj.L2Ball(1.0), proj.Halfspace(jnp.ones(4), 0.5)]
+
+
+def _nearest(b):
+    return fp.nearest_point(ROUND, b, throw=False).value
+
+
 def _constrained(method):
     def solve(b):
         problem = fp.Constrained(
@@ -117,6 +132,22 @@ FEASIBILITY = [
     fp.RAAR(),
     fp.Haugazeau(),
 ]
+GAMES = [
+    competitive.CGD(),
+    competitive.ACGD(),
+    competitive.PCGD(),
+    competitive.CGA(),
+    competitive.SymplecticGradient(),
+    competitive.ConsensusGradient(),
+    competitive.Extragradient(),
+    competitive.OptimisticGradient(),
+    competitive.Lookahead(),
+    competitive.LOLA(),
+    competitive.Stackelberg(),
+    competitive.SimultaneousGradient(),
+    competitive.AlternatingGradient(),
+]
+BATCH = jnp.ones((2, 4)), jnp.array([0, 1])
 PROGRAMS = {
     **{f"{m!r:.40}": _feasibility(m) for m in FEASIBILITY},
     "ForwardBackward": _composite(fp.ForwardBackward()),
@@ -127,11 +158,19 @@ PROGRAMS = {
     "InteriorPoint": _program(fp.InteriorPoint()),
     "SQP": _constrained(fp.SQP()),
     "ImplicitEuler": _game(None),
-    "CGD": _game(competitive.CGD()),
+    **{type(m).__name__: _game(m) for m in GAMES},
+    "AugmentedLagrangian": _constrained(fp.AugmentedLagrangian()),
+    "LagrangianCGA": _constrained(competitive.LagrangianCGA()),
+    "ConicProgram": _conic,
+    "InteriorPointProjection": _nearest,
+    "CondatVu": _composite(fp.CondatVu(), smooth=False),
+    "LinearizedADMM": _composite(fp.LinearizedADMM(), smooth=False),
     "Implicit": _gradient(fp.implicit.Implicit()),
     "TwoPhase": _gradient(fp.implicit.TwoPhase()),
     "Projections": _update(nn.Projections()),
     "Projections with Adam": _update(nn.Projections(outer=optax.adam(1e-3))),
+    "LayerParallel": _update(nn.LayerParallel(BATCH, optax.adam(1e-3))),
+    "MGD": _update(nn.MGD()),
     "Gradient": _update(nn.Gradient(optax.adam(1e-3))),
 }
 

@@ -1,11 +1,13 @@
 """The memory of solves against what docs/reliability.md says of it."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import fixproj as fp
+from fixproj import projections as proj
 
 
 pytestmark = pytest.mark.one_precision
@@ -67,3 +69,35 @@ def test_a_history_takes_one_number_for_each_step():
     solution = fp.solve(_problem(jnp.ones(2)), history=True, max_steps=50)
     history = solution.stats["residual_history"]
     assert history.shape == (50,) and np.isfinite(history[0])
+
+
+@pytest.mark.parametrize("count", [6000, 6007])
+def test_a_family_is_projected_onto_in_blocks(count):
+    """No copy of the point for every set, and the answer of a plain loop over them."""
+    n = 1000
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(count, n)).astype(np.float32)
+    b = a @ np.ones(n, np.float32) + 1
+    halfspaces = proj.Family(eqx.filter_vmap(proj.Halfspace)(a, b))
+    start = jnp.zeros(n)
+
+    @eqx.filter_jit
+    def step(halfspaces, z):
+        problem = fp.Feasibility([halfspaces], z)
+        return fp.AveragedProjections().make_map(problem).apply(z)
+
+    analysis = step.lower(halfspaces, start).compile().compiled.memory_analysis()
+    # A prime number of sets has no blocks.
+    if count == 6000:
+        assert analysis.temp_size_in_bytes < 0.15 * a.nbytes
+    expected = np.zeros(n)
+    for normal, bound in zip(a.astype(float), b.astype(float), strict=True):
+        expected -= max(-bound / (normal @ normal), 0) * normal / count
+    np.testing.assert_allclose(step(halfspaces, start), expected, atol=1e-7)
+    gradient = jax.grad(lambda z: jnp.sum(step(halfspaces, z) ** 2))
+    z = start + 1.1
+    slopes = a.astype(float) @ np.asarray(z, float) > b
+    units = a / np.linalg.norm(a, axis=1, keepdims=True)
+    moved = 2 * np.asarray(step(halfspaces, z), float)
+    pulled = (slopes * (units @ moved)) @ units / count
+    np.testing.assert_allclose(gradient(z), moved - pulled, atol=1e-5)

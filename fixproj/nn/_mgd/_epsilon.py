@@ -26,7 +26,10 @@ LEAST_ROUNDINGS = 8.0
 
 
 class LostPerturbationWarning(UserWarning):
-    """Differences of costs drown in rounding, so gradients are noise or zero."""
+    """Differences of costs drown in rounding, so gradients are noise or zero.
+
+    Compiled programs warn on CPUs only: an accelerator would have to stop for it.
+    """
 
 
 def check_scheme(scheme: str) -> None:
@@ -78,12 +81,14 @@ def warn_if_lost(
         for value in (difference, jnp.abs(cost), epsilon)
     ]
     lost = eqxi.unvmap_any(lost)
-    jax.lax.cond(
+    tell = lambda a, b, c, d: _warn(a, b, c, d, unit, scheme)
+    jax.lax.platform_dependent(
         lost,
-        lambda: jax.debug.callback(
-            lambda a, b, c, d: _warn(a, b, c, d, unit, scheme), lost, *worst
+        *worst,
+        cpu=lambda lost, *worst: jax.lax.cond(
+            lost, lambda: jax.debug.callback(tell, lost, *worst), lambda: None
         ),
-        lambda: None,
+        default=lambda *_: None,
     )
 
 

@@ -3,19 +3,23 @@
 import gc
 import os
 import signal
+from importlib.metadata import version
 
-
-# Most of a test's time is compilation of a program that then runs for milliseconds.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
-)
 
 import jax
 import jax.random as jr
 import pytest
 
 
+# Most of a test's time is the compilation of a program that then runs for milliseconds.
+# The last flag is of XLA's newer versions; older ones end at a flag they do not know.
+_CHEAP = [
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+]
+if tuple(map(int, version("jaxlib").split(".")[:2])) >= (0, 10):
+    _CHEAP += ["--xla_cpu_use_fusion_emitters=false"]
+os.environ.setdefault("XLA_FLAGS", " ".join(_CHEAP))
 # A run in the background inherits that interrupts are ignored; the tests send some.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # Tracing makes objects by the million that live as long as the program.

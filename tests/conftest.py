@@ -5,7 +5,6 @@ import os
 import signal
 from importlib.metadata import version
 
-
 import jax
 import jax.random as jr
 import pytest

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import fixproj as fp
+from benchmarks._timing import temporary_bytes
 from fixproj import projections as proj
 
 
@@ -31,9 +32,7 @@ def _problem(b):
 
 
 def _temporary_vectors(fn, *arguments):
-    compiled = jax.jit(fn).lower(*arguments).compile()
-    analysis = compiled.memory_analysis()
-    return analysis.temp_size_in_bytes / (4 * N)
+    return temporary_bytes(fn, *arguments) / (4 * N)
 
 
 @pytest.mark.parametrize("name", VECTORS)

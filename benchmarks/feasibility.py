@@ -20,10 +20,13 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from scipy import optimize, sparse
+from scipy import fft, optimize, sparse
 
 import fixproj as fp
+from benchmarks._timing import interleaved
 from fixproj import projections as proj
+from fixproj.puzzles import solve_puzzles
+from fixproj.puzzles._sudoku import solve_with_steps
 
 
 # Compiled, without types.
@@ -93,15 +96,15 @@ def _example(name):
 
 def sudoku(count):
     """How many of `count` minimal puzzles are solved, and the time for each."""
-    module, draw = _example("sudoku"), random.Random(0)
+    draw = random.Random(0)
     pairs = [minimal_puzzle(draw) for _ in range(count)]
     puzzles, expected = (
         np.array(x).reshape(-1, 9, 9) for x in zip(*pairs, strict=True)
     )
     # All sizes of the batch are compiled here.
-    module.solve_puzzles(puzzles)
+    solve_puzzles(puzzles)
     began = time.perf_counter()
-    found, steps = module._solve(puzzles, module.MAX_STEPS, 1)
+    found, steps = solve_with_steps(puzzles, seed=1)
     seconds = time.perf_counter() - began
     right = (found == expected).all((1, 2)).sum()
     clues = (puzzles > 0).sum((1, 2)).mean()
@@ -119,6 +122,53 @@ def bits(max_steps):
     print(f"{np.median(steps):.0f} | {seconds:.1f} s in all |")
 
 
+def _step_by_numpy(modulus, bright, beta):
+    """The step of `examples/phase_retrieval.py` with NumPy and SciPy's FFT."""
+    shape = 2 * (modulus.shape[0],)
+    forward, backward = (
+        lambda x: fft.rfft2(x, norm="ortho", workers=1),
+        lambda x: fft.irfft2(x, shape, norm="ortho", workers=1),
+    )
+
+    def step(z):
+        x = np.zeros_like(z)
+        flat = z.reshape(-1)
+        best = np.argpartition(flat, -bright)[-bright:]
+        x.reshape(-1)[best] = np.maximum(flat[best], 0)
+        spectrum = np.asarray(forward(2 * x - z))
+        size, mean = np.abs(spectrum), max(spectrum[0, 0].real, 0)
+        spectrum *= modulus / np.where(size > 0, size, 1)
+        spectrum[0, 0] = mean
+        return z + beta * (backward(spectrum) - x)
+
+    return step
+
+
+def _seconds_of_a_step(module, modulus, bright, count=200):
+    """Seconds of a step of ours and by NumPy, and how far apart these are after one."""
+    shape = 2 * (modulus.shape[0],)
+    start = np.random.default_rng(0).random(shape).astype(np.float32)
+    measured = module.FourierModulus(jnp.asarray(modulus))
+    problem = fp.Feasibility([module.FewBright(bright), measured], jnp.asarray(start))
+    map_ = fp.RRR(module.BETA).make_map(problem)
+    by_numpy = _step_by_numpy(modulus, bright, np.float32(module.BETA))
+
+    @jax.jit
+    def ours(z):
+        return jax.lax.fori_loop(0, count, lambda _, z: map_.apply(z), z)
+
+    def theirs():
+        z = start
+        for _ in range(count):
+            z = by_numpy(z)
+        return z
+
+    one = np.asarray(jax.jit(lambda z: map_.apply(z))(jnp.asarray(start)))
+    apart = np.abs(one - by_numpy(start)).max() / np.abs(one).max()
+    timings = interleaved({"ours": lambda: ours(start), "numpy": theirs}, rounds=5)
+    return timings.median("ours") / count, timings.median("numpy") / count, apart
+
+
 def phases(folder, max_steps):
     """Four starts for each file."""
     module = _example("phase_retrieval")
@@ -131,10 +181,13 @@ def phases(folder, max_steps):
         seconds = time.perf_counter() - began
         steps = [run[1] for run in runs]
         solved = sum(run[2] > module.GOAL for run in runs)
+        step, by_numpy, apart = _seconds_of_a_step(module, modulus, 8 * atoms)
+        print(f"| phases, {path.name} | {solved} of 4 | {sorted(steps)} |", end="")
         print(
-            f"| phases, {path.name} | {solved} of 4 | {np.median(steps):.0f} |", end=""
+            f" {seconds:.1f} s in all, {1e3 * step:.2f} ms a step;"
+            f" by NumPy {1e3 * by_numpy:.2f} ms (the same to {apart:.0e}) |",
+            flush=True,
         )
-        print(f" {1e3 * seconds / sum(steps):.2f} ms a step |", flush=True)
 
 
 def _polyhedron(draw, n=50, m=200):
@@ -200,18 +253,24 @@ def polyhedra(count=20):
     print(f"Clarabel {1e3 * seconds:.0f} ms |")
 
 
+PARTS = ("polyhedra", "sudoku", "bits", "phases")
+
+
 def main(arguments=None):
     """Print a row for each search."""
     parser = argparse.ArgumentParser(description="Searches by RRR.")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--data", type=pathlib.Path, default=None)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     options = parser.parse_args(arguments)
     print("| search | solved | median steps | time |\n|---|---|---|---|")
-    polyhedra()
-    sudoku(100 if options.quick else 1000)
-    if not options.quick:
+    if "polyhedra" in options.parts:
+        polyhedra()
+    if "sudoku" in options.parts:
+        sudoku(100 if options.quick else 1000)
+    if "bits" in options.parts and not options.quick:
         bits(200_000)
-    if options.data is not None:
+    if "phases" in options.parts and options.data is not None:
         phases(options.data, 5000 if options.quick else 20_000)
 
 

@@ -32,7 +32,8 @@ def nearest_point(
         x: the point, a pytree of real or complex arrays that every set can project.
         iteration: how the dual is solved by Dykstra's algorithm; None leaves the choice
             of the method to the sets, and is
-            `fixproj.Anderson(memory=8, safeguard=2.0)` for that algorithm.
+            `fixproj.Anderson(memory=8, mixing=1.6, safeguard=2.0, period=1)` for that
+            algorithm.
         **options: passed on to [`fixproj.solve`][]: `rtol`, `atol`, `max_steps`,
             `adjoint`, `throw`, `state` and so on.
 
@@ -58,8 +59,10 @@ def nearest_point(
     if iteration is None and _is_small_and_linear(problem):
         return solve(problem, InteriorPointProjection(), **options)
     if iteration is None:
-        # Strict: on the plateaus of a dual a wild step is not taken back otherwise.
-        iteration = Anderson(memory=8, safeguard=2.0)
+        # Strict: on the plateaus of a dual a wild step is not taken back otherwise. The
+        # dual has curvature 1 where no constraint is slack and less elsewhere, so that
+        # gradient steps of up to 2 are safe and longer ones than 1 mostly better.
+        iteration = Anderson(memory=8, mixing=1.6, safeguard=2.0, period=1)
     return solve(problem, Dykstra(), iteration, **options)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 import fixproj as fp
 from fixproj import projections as proj
+from fixproj._dispatch import _TERMS
 
 
 rng = np.random.default_rng(0)
@@ -46,6 +47,11 @@ CASES = {
     "pdhg": (_two_proxes, fp.PDHG()),
     "linearized_admm": (_with_identity, fp.LinearizedADMM()),
 }
+
+
+@pytest.mark.one_precision
+def test_the_list_of_derivatives_has_every_method():
+    assert {type(method) for _, method in CASES.values()} == set(_TERMS)
 
 
 @pytest.mark.slow

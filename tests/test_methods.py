@@ -10,7 +10,9 @@ import pytest
 import scipy.optimize
 
 import fixproj as fp
+from benchmarks import nearest_correlation
 from fixproj import projections as proj
+from fixproj._dispatch import _SETS
 
 
 METHODS = [
@@ -121,28 +123,34 @@ def test_lanes_with_and_without_a_common_point(method):
     assert float(solution.stats["violation"][1]) > 0.3
 
 
+DIFFERENTIATED = [
+    *METHODS,
+    fp.PeacemanRachford(),
+    fp.Haugazeau(),
+    fp.CyclicProjections(jr.key(0)),
+    fp.InteriorPointProjection(),
+]
+
+
+@pytest.mark.one_precision
+def test_the_list_of_derivatives_has_every_method():
+    assert {type(method) for method in DIFFERENTIATED} == set(_SETS)
+
+
 @pytest.mark.parametrize(
     "method",
-    [
-        *METHODS,
-        fp.PeacemanRachford(),
-        fp.Haugazeau(),
-        fp.CyclicProjections(jr.key(0)),
-        fp.InteriorPointProjection(),
-    ],
+    DIFFERENTIATED,
     ids=[*NAMES, "PeacemanRachford", "Haugazeau", "random order", "InteriorPoint"],
 )
 @pytest.mark.slow
 @pytest.mark.one_precision
-def test_derivative_in_set_parameters_against_differences(method):
+def test_derivative_in_set_parameters(method):
+    """Three equations and the simplex meet in one point of R^4 with no zero entry."""
     with jax.enable_x64(True):
-        # Three equations and the simplex meet in one point of R^4 with no zero entry.
         rng = np.random.default_rng(5)
-        a = jnp.asarray(rng.normal(size=(3, 4)))
-        b = a @ jnp.array([0.8, 0.6, 0.4, 0.2])
-        direction = jax.tree.map(
-            lambda x: jnp.asarray(rng.normal(size=x.shape)), (a, b, jnp.array(2.0))
-        )
+        a = rng.normal(size=(3, 4))
+        given = a, a @ [0.8, 0.6, 0.4, 0.2], np.array(2.0)
+        way = [rng.normal(size=np.shape(x)) for x in given]
         weights = getattr(method, "weights", None)
         if weights is not None:
             method = fp.AveragedProjections(weights[:2])
@@ -151,23 +159,25 @@ def test_derivative_in_set_parameters_against_differences(method):
         if isinstance(method, fp.InteriorPointProjection):
             iteration = None
 
-        def loss(t):
-            move = jax.tree.map(
-                lambda x, d: x + t * d, (a, b, jnp.array(2.0)), direction
+        @jax.jit
+        def value(t):
+            a, b, radius = (
+                x + t * jnp.asarray(d) for x, d in zip(given, way, strict=True)
             )
-            sets = [proj.Affine(*move[:2]), proj.Simplex(move[2])]
+            sets = [proj.Affine(a, b), proj.Simplex(radius)]
             problem = fp.Feasibility(sets, jnp.full(4, 0.7))
-            value = fp.solve(problem, method, iteration, max_steps=100_000).value
-            return jnp.vdot(jnp.arange(1.0, 5.0), value)
+            return fp.solve(problem, method, iteration, max_steps=100_000).value
 
-        step = 1e-4
-        ends = jnp.array([-step, 0.0, step])
-        one = jnp.ones(())
-        both = jax.jit(jax.vmap(lambda t: jax.jvp(loss, (t,), (one,))))
-        values, slopes = both(ends)
-        expected = (values[2] - values[0]) / (2 * step)
-        # Differences are exact to second order in the step.
-        np.testing.assert_allclose(slopes[1], expected, rtol=3e-6)
+        def written_out(t):
+            a, b, radius = (x + t * d for x, d in zip(given, way, strict=True))
+            return np.linalg.solve(np.vstack([a, np.ones(4)]), np.append(b, radius))
+
+        ahead, further = (written_out(t) - written_out(-t) for t in (1e-3, 2e-3))
+        expected = (8 * ahead - further) / 12e-3
+        forward = jax.jvp(value, (0.0,), (1.0,))[1]
+        np.testing.assert_allclose(forward, expected, rtol=1e-8, atol=1e-8)
+        backward = jax.grad(lambda t: jnp.arange(1.0, 5.0) @ value(t))(0.0)
+        np.testing.assert_allclose(backward, np.arange(1, 5) @ expected, rtol=1e-8)
 
 
 def test_nearest_point_against_clarabel():
@@ -190,6 +200,29 @@ def test_nearest_point_against_clarabel():
     tolerance = 1e-6 if dtype == jnp.float64 else 1e-3
     np.testing.assert_allclose(solution.value, x.value, atol=tolerance)
     assert solution.stats["num_steps"] < 30
+
+
+class _UnitDiagonal(eqx.Module):
+    def project(self, x):
+        return jnp.where(jnp.eye(x.shape[0], dtype=bool), 1, x)
+
+
+@pytest.mark.one_precision
+def test_the_nearest_correlation_matrix_is_that_of_newton():
+    noise = np.triu(np.random.default_rng(7).uniform(-1, 1, (100, 100)), 1)
+    matrix = noise + noise.T + np.eye(100)
+    expected, _ = nearest_correlation.by_newton(matrix)
+    with jax.enable_x64(True):
+
+        @jax.jit
+        def nearest(rtol):
+            sets = [proj.PSDCone(), _UnitDiagonal()]
+            return fp.nearest_point(sets, jnp.asarray(matrix), rtol=rtol)
+
+        exact, quick = nearest(1e-12), nearest(1e-8)
+        np.testing.assert_allclose(exact.value, expected, atol=1e-10)
+        np.testing.assert_allclose(quick.value, expected, atol=1e-7)
+        assert quick.stats["num_steps"] <= 15
 
 
 def _system(rng, n=10, m=30):

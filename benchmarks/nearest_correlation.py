@@ -5,7 +5,7 @@ decompositions until the relative residual is 1e-8. Newton's method for the dual
 Sun, 2006), written here with NumPy and conjugate gradients, is the reference for the
 error, as it converges quadratically; `projections.CorrelationMatrices` is that method
 with JAX. SCS is stopped at the first of the tolerances
-1e-3 ... 1e-9 that is as accurate as ours; errors are the largest over all entries.
+1e-3, 1e-6 and 1e-9 that is as accurate as ours; errors are the largest over all entries.
 """
 
 import argparse
@@ -128,10 +128,10 @@ def _rows(n, seed, with_scs):
         gap = float(np.abs(np.asarray(solution.value) - exact).max())
         steps = int(solution.stats["num_steps"])
         yield [n, seed, f"fixproj, nearest_point to {rtol:.0e}", steps, gap, seconds]
-        error = min(error, gap) if rtol == 1e-12 else gap
+        error = min(error, gap)
     if not with_scs:
         return
-    for tolerance in (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9):
+    for tolerance in (1e-3, 1e-6, 1e-9):
         x, steps, seconds = by_scs(matrix, tolerance)
         gap = float(np.abs(x - exact).max())
         yield [n, seed, f"cvxpy, SCS to {tolerance:.0e}", steps, gap, seconds]

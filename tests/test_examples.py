@@ -23,15 +23,15 @@ def _example(name):
 
 def test_queens_do_not_attack_each_other():
     module = _example("n_queens")
-    board = np.rint(np.asarray(module.place_queens(8, jr.key(0)).value[0]))
-    assert board.sum() == 8
+    board = np.rint(np.asarray(module.place_queens(6, jr.key(0)).value[0]))
+    assert board.sum() == 6
     assert module.attacks(board) == 0
 
 
 def test_disks_do_not_overlap():
     module = _example("disk_packing")
-    centers, _ = module.pack(5, 0.2, jr.key(0))
-    assert module.overlap(centers, 0.2) < 1e-3
+    centers, _ = module.pack(5, 0.18, jr.key(0), 5000)
+    assert module.overlap(centers, 0.18) < 1e-3
 
 
 def test_a_matrix_of_rank_one_is_completed():

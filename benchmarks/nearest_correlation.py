@@ -4,8 +4,8 @@ Matrices are those of `examples/nearest_correlation.py`. Ours counts eigenvalue
 decompositions until the relative residual is 1e-8. Newton's method for the dual (Qi &
 Sun, 2006), written here with NumPy and conjugate gradients, is the reference for the
 error, as it converges quadratically; `projections.CorrelationMatrices` is that method
-with JAX. SCS is stopped at the first of the tolerances
-1e-3, 1e-6 and 1e-9 that is as accurate as ours; errors are the largest over all entries.
+with JAX. SCS is stopped at the first of the tolerances 1e-3, 1e-6 and 1e-9 that is as
+accurate as ours; errors are the largest over all entries.
 """
 
 import argparse

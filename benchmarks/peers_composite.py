@@ -101,11 +101,21 @@ def by_scico(name, d):
     return lambda n: np.asarray(make(n).solve())
 
 
-def _fewest(reached, most=6400):
-    """The number of iterations: doubled from 25, then halved back to within 7%."""
+def _fewest(reached, most=6400, longest=5.0):
+    """The number of iterations: doubled from 25, then halved back to within 7%.
+
+    Doubling also ends where a run takes longer than `longest` seconds.
+    """
     high = 25
-    while high < most and not reached(high):
+    while high < most:
+        began = time.perf_counter()
+        if reached(high):
+            break
+        if time.perf_counter() - began > longest:
+            return high
         high *= 2
+    else:
+        return high
     low = high // 2
     while high - low > max(1, high // 15):
         middle = (low + high) // 2

@@ -39,7 +39,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 BETA = 0.5
 GOAL = 0.95
-CHUNK = 10
+CHUNK = 20
 
 
 class FewBright(eqx.Module):
@@ -49,9 +49,28 @@ class FewBright(eqx.Module):
     axis: ClassVar[None] = None
 
     def project(self, x: Float[Array, "n n"]):
-        """The brightest pixels, where positive."""
-        below = jax.lax.top_k(x.reshape(-1), self.count + 1)[0][-1]
-        return jnp.where(x > jnp.maximum(below, 0), x, 0)
+        """The brightest pixels, where positive.
+
+        The least of them is found bit by bit, since positive numbers are in the order
+        of their bits; sorting takes five times as long.
+        """
+        bits = jax.lax.bitcast_convert_type(jnp.maximum(x, 0), jnp.int32)
+
+        def narrow(carry):
+            least, bit, count = carry
+            trial = least | bit
+            above = jnp.sum(bits >= trial)
+            enough = above >= self.count
+            least, count = (
+                jnp.where(enough, trial, least),
+                jnp.where(enough, above, count),
+            )
+            return least, bit >> 1, count
+
+        carry = jnp.int32(0), jnp.int32(1 << 30), jnp.int32(x.size)
+        go_on = lambda carry: (carry[1] > 0) & (carry[2] != self.count)
+        least = jax.lax.while_loop(go_on, narrow, carry)[0]
+        return jnp.where(bits >= jnp.maximum(least, 1), x, 0)
 
 
 class FourierModulus(eqx.Module):

@@ -81,6 +81,7 @@ from fixproj.nn._module import (
 from fixproj.nn._trainers import (
     MGD as MGD,
     AbstractTrainer as AbstractTrainer,
+    Averaged as Averaged,
     Gradient as Gradient,
     LayerParallel as LayerParallel,
     Projections as Projections,

@@ -248,3 +248,48 @@ def test_labels_that_do_not_fit(getkey, name):
     trainer = TRAINERS[name]()
     with pytest.raises(ValueError, match=r"\(8, 2\); got .* \(8, 3\)"):
         trainer.update(model, trainer.init(model), x, jnp.ones((8, 3)))
+
+
+@pytest.mark.one_precision
+def test_averaged_weights_are_the_mean_of_those_visited(getkey):
+    x = jr.normal(getkey(), (32, 3))
+    y = (x[:, 0] > 0).astype(int)
+    model = eqx.nn.MLP(3, 2, 4, 1, key=getkey())
+    plain = nn.Gradient(optax.sgd(0.1))
+    averaged = nn.Averaged(plain, decay=0.6)
+    last, state = model, plain.init(model)
+    mean, averaged_state = model, averaged.init(model)
+    expected = model.layers[0].weight
+    for t in range(12):
+        last, state, _ = plain.update(last, state, x, y)
+        mean, averaged_state, _ = averaged.update(mean, averaged_state, x, y)
+        keep = min(0.6, (1 + t) / (10 + t))
+        expected = keep * expected + (1 - keep) * last.layers[0].weight
+    np.testing.assert_allclose(mean.layers[0].weight, expected, rtol=1e-5)
+    # Training does not go on from the average.
+    weight = averaged_state.arrays.layers[0].weight
+    np.testing.assert_allclose(weight, last.layers[0].weight, rtol=1e-5)
+    with pytest.raises(ValueError, match="decay"):
+        nn.Averaged(plain, decay=1.5)
+    with pytest.raises(TypeError, match="trainer"):
+        nn.Averaged("adam")
+
+
+@pytest.mark.one_precision
+def test_averaged_fits_and_goes_on(getkey, tmp_path):
+    x = jr.normal(getkey(), (64, 3))
+    y = (x[:, 0] > 0).astype(int)
+    model = eqx.nn.MLP(3, 2, 8, 1, key=getkey())
+    trainer = nn.Averaged(nn.Projections(outer=optax.adam(1e-2)), decay=0.9)
+    options = {"batch_size": 16, "progress": False}
+    whole = nn.fit(model, trainer, (x, y), epochs=6, **options)
+    assert whole.metrics["accuracy"][-1] > 0.8
+    path = tmp_path / "saved"
+    nn.fit(model, trainer, (x, y), epochs=3, checkpoint=path, **options)
+    rest = nn.fit(model, trainer, (x, y), epochs=6, checkpoint=path, **options)
+    for a, b in zip(
+        jax.tree.leaves(eqx.filter(whole.model, eqx.is_array)),
+        jax.tree.leaves(eqx.filter(rest.model, eqx.is_array)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)

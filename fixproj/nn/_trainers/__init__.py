@@ -5,6 +5,7 @@ from fixproj.nn._trainers._loss import (
     loss_named as loss_named,
 )
 from fixproj.nn._trainers._trainer import AbstractTrainer as AbstractTrainer
+from fixproj.nn._trainers.averaged import Averaged as Averaged
 from fixproj.nn._trainers.gradient import Gradient as Gradient
 from fixproj.nn._trainers.layer_parallel import LayerParallel as LayerParallel
 from fixproj.nn._trainers.mgd import MGD as MGD

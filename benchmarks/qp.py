@@ -1,25 +1,21 @@
-"""Quadratic programs against OSQP, Clarabel, jaxopt and qpax.
+"""Quadratic programs against OSQP, SCS, Clarabel, jaxopt and qpax.
 
 Random programs one by one and in batches, and gradients against the exact ones. With
-`--maros DIR`, a folder of `.mat` files with P, q, A, l, u: how many are solved, the
-residuals measured from the solution by NumPy, relative to their largest terms. Peers
-that are not installed are left out.
+`--maros DIR` also the Maros-Meszaros problems, see `maros_meszaros.py`. Peers that are
+not installed are left out.
 """
 
 import argparse
-import pathlib
-import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import osqp
-import scipy.io
 import scipy.sparse as sp
 
 import fixproj as fp
+from benchmarks import _qp_peers, maros_meszaros
 from benchmarks._timing import interleaved
 
 
@@ -47,6 +43,12 @@ def ours(*program: Any) -> jax.Array:
     return fp.solve(fp.QuadraticProgram(*program), throw=False).value
 
 
+def by_splitting(*program: Any) -> jax.Array:
+    """The solution by ADMM."""
+    problem = fp.QuadraticProgram(*program)
+    return fp.solve(problem, fp.OperatorSplitting(), throw=False).value
+
+
 def one_sided(P, q, A, lower, upper) -> tuple:
     """Equations `Ax = b` and inequalities `Gx <= h`, as jaxopt and qpax take them."""
     k = P.shape[0] // 5
@@ -67,11 +69,9 @@ def by_jaxopt(*program):
     return found.params.primal
 
 
-def by_osqp(P, q, A, lower, upper, *, eps: float = 1e-8):
-    solver = osqp.OSQP()
-    matrices = sp.csc_matrix(P), q, sp.csc_matrix(A), lower, upper
-    solver.setup(*matrices, eps_abs=eps, eps_rel=eps, max_iter=100_000, verbose=False)
-    return solver.solve(raise_error=False).x
+def _reference(P, q, A, lower, upper):
+    matrices = sp.csc_array(P), q, sp.csc_array(A), lower, upper
+    return _qp_peers.by_osqp(*matrices, 60.0, eps=1e-10)[0]
 
 
 def batched(rounds: int) -> None:
@@ -79,10 +79,11 @@ def batched(rounds: int) -> None:
     programs = [random_program(seed, 50) for seed in range(64)]
     stacked = [jnp.asarray(np.stack(part)) for part in zip(*programs, strict=True)]
     solvers: dict[str, Callable] = {"fixproj": ours, "jaxopt.OSQP": by_jaxopt}
+    solvers["fixproj, OperatorSplitting"] = by_splitting
     if qpax is not None:
         solvers["qpax"] = by_qpax
     compiled = {k: jax.jit(jax.vmap(v)) for k, v in solvers.items()}
-    exact = np.stack([by_osqp(*p, eps=1e-10) for p in programs])
+    exact = np.stack([_reference(*p) for p in programs])
     timings = interleaved(
         {k: lambda v=v: v(*stacked) for k, v in compiled.items()}, rounds=rounds
     )
@@ -90,100 +91,133 @@ def batched(rounds: int) -> None:
     for name, solver in compiled.items():
         error = np.max(np.abs(solver(*stacked) - exact))
         print(f"| {name} | {timings.ratio(name, 'fixproj'):.2f} | {error:.1e} |")
+    P, _, A, lower, upper = (part[0] for part in stacked)
+    qs = stacked[1]
+    common = {
+        "fixproj": lambda q: ours(P, q, A, lower, upper),
+        "fixproj, OperatorSplitting": lambda q: by_splitting(P, q, A, lower, upper),
+    }
+    shared = {k: jax.jit(jax.vmap(v)) for k, v in common.items()}
+    timings = interleaved(
+        {k: lambda v=v: v(qs) for k, v in shared.items()}, rounds=rounds
+    )
+    print("\n| the same, P and A in common | milliseconds |\n|---|---|")
+    for name in shared:
+        print(f"| {name} | {1e3 * timings.median(name):.1f} |")
 
 
 def single(sizes: tuple[int, ...], rounds: int) -> None:
-    """One program at a time."""
+    """One program at a time: time, and how far from optimality the answers are."""
+    names = ["fixproj", "OperatorSplitting", "OSQP", "SCS", "Clarabel"]
     print(
-        "\n| n | OSQP / fixproj (time) | difference of the solutions |\n|---|---|---|"
+        "\nTimes relative to OSQP, and the relative residual of the answer.\n\n"
+        f"| n | OSQP, ms | {' | '.join(names)} |\n|---|---|{'---|' * len(names)}"
     )
     for n in sizes:
         program = random_program(0, n)
+        sparse = [sp.csc_array(p) if p.ndim == 2 else p for p in program]
         arrays = list(map(jnp.asarray, program))
-        calls: dict[str, Callable] = {"fixproj": lambda a=arrays: ours(*a)}
-        calls["OSQP"] = lambda p=program: by_osqp(*p)
-        timings = interleaved(calls, rounds=rounds, budget=60)
-        gap = np.max(np.abs(np.asarray(ours(*arrays)) - by_osqp(*program)))
-        print(f"| {n} | {timings.ratio('OSQP', 'fixproj'):.2f} | {gap:.1e} |")
+        solvers: dict[str, Callable] = {
+            "fixproj": lambda a=arrays: _pair(fp.InteriorPoint(), a),
+            "OperatorSplitting": lambda a=arrays: _pair(fp.OperatorSplitting(), a),
+        }
+        for name in names[2:]:
+            solve = _qp_peers.SOLVERS[name]
+            solvers[name] = lambda f=solve, p=sparse: f(*p, 60.0)
+        timings = interleaved(solvers, rounds=rounds, budget=60)
+        cells = []
+        for name in names:
+            x, y = map(np.asarray, solvers[name]())
+            miss = maros_meszaros.quality(tuple(sparse), x, y)
+            cells.append(f"{timings.ratio(name, 'OSQP'):.2f} ({miss:.0e})")
+        osqp_time = 1e3 * timings.median("OSQP")
+        print(f"| {n} | {osqp_time:.1f} | {' | '.join(cells)} |", flush=True)
+
+
+def _pair(method, arrays):
+    solution = fp.solve(fp.QuadraticProgram(*arrays), method, throw=False)
+    return solution.value, solution.stats["dual"]
 
 
 def gradients() -> None:
-    """The gradient with respect to q against that of the active rows."""
+    """Gradients with respect to all the data against those of the active rows."""
     program = random_program(1, 50)
-    x = np.asarray(ours(*map(jnp.asarray, program)))
-    P, q, A, lower, upper = program
-    rows = A[np.minimum(A @ x - lower, upper - A @ x) < 1e-9]
-    k = len(rows)
-    system = np.block([[P, rows.T], [rows, np.zeros((k, k))]])
+    solution = fp.solve(fp.QuadraticProgram(*map(jnp.asarray, program)))
     weights = np.cos(np.arange(50.0))
-    right = np.concatenate([weights, np.zeros(k)])
-    exact = -np.linalg.solve(system, right)[:50]
+    exact = _exact_gradients(program, solution, weights)
     solvers: dict[str, Callable] = {"fixproj": ours, "jaxopt.OSQP": by_jaxopt}
+    solvers["fixproj, OperatorSplitting"] = by_splitting
     if qpax is not None:
         solvers["qpax"] = lambda *p: qpax.solve_qp_primal(*one_sided(*p))  # pyright: ignore
-    print("\n| gradient, n = 50 | largest error |\n|---|---|")
+    print(
+        "\n| largest error of the gradient, n = 50 | P | q | A | lower | upper |\n"
+        "|---|---|---|---|---|---|"
+    )
     for name, solver in solvers.items():
-        loss = lambda q, f=solver: weights @ f(P, q, A, lower, upper)
-        found = jax.grad(loss)(jnp.asarray(q))
-        print(f"| {name} | {np.max(np.abs(found - exact)):.1e} |")
+        every = jax.grad(lambda *p, f=solver: weights @ f(*p), argnums=(0, 1, 2, 3, 4))
+        found = list(every(*map(jnp.asarray, program)))
+        found[0] = (found[0] + found[0].T) / 2
+        # An equation counts for both of its bounds; how it is split does not matter.
+        k = program[0].shape[0] // 5
+        together = found[3][:k] + found[4][:k]
+        found[3], found[4] = found[3].at[:k].set(together), found[4].at[:k].set(0)
+        errors = [np.max(np.abs(f - e)) for f, e in zip(found, exact, strict=True)]
+        print(f"| {name} | {' | '.join(f'{e:.1e}' for e in errors)} |")
 
 
-def quality(data: Any, x: np.ndarray, y: np.ndarray) -> float:
-    """The largest of the three relative residuals."""
-    P, A = data["P"], data["A"]
-    q, lower, upper = (data[k].ravel().astype(float) for k in "qlu")
-    ax, px, aty = A @ x, P @ x, A.T @ y
-    big = lambda *v: max(float(np.max(np.abs(u), initial=0)) for u in v)
-    primal = big(ax - np.clip(ax, lower, upper)) / (1 + big(ax))
-    dual = big(px + q + aty) / (1 + big(px, q, aty))
-    ends = np.where(y > 0, upper, lower)
-    support = float(np.sum(np.where(y == 0, 0, y * np.where(y == 0, 0, ends))))
-    costs = x @ px, q @ x, support
-    gap = abs(sum(costs)) / (1 + big(*map(np.asarray, costs)))
-    return max(primal, dual, gap) if np.all(np.isfinite(x)) else np.inf
+def _exact_gradients(program, solution, weights) -> list[np.ndarray]:
+    """By the dense system of the active rows, with the solution of Clarabel's rows."""
+    P, _, A, lower, upper = program
+    x = np.asarray(solution.value)
+    near = [np.abs(A @ x - bound) < 1e-9 for bound in (lower, upper)]
+    active = near[0] | near[1]
+    rows, k = A[active], int(active.sum())
+    system = np.block([[P, rows.T], [rows, np.zeros((k, k))]])
+    # The point itself, to the last digit, from the same system.
+    bound = np.where(near[0], lower, upper)[active]
+    point = np.linalg.solve(system, np.concatenate([-program[1], bound]))
+    x, y = point[:50], np.zeros(len(A))
+    y[active] = point[50:]
+    solved = np.linalg.solve(system, np.concatenate([weights, np.zeros(k)]))
+    u, v = solved[:50], np.zeros(len(A))
+    v[active] = solved[50:]
+    dP = -(np.outer(u, x) + np.outer(x, u)) / 2
+    dA = -np.outer(y, u) - np.outer(v, x)
+    return [dP, -u, dA, np.where(near[0], v, 0), np.where(near[1] & ~near[0], v, 0)]
 
 
-def maros_meszaros(folder: str, largest: int) -> None:
-    """Every instance of a folder with at most `largest` unknowns."""
-    print("\n| instance | n | m | steps | relative residual | seconds |")
-    print("|---|---|---|---|---|---|")
-    reached = []
-    for path in sorted(pathlib.Path(folder).glob("*.mat")):
-        data = scipy.io.loadmat(path)
-        q, lower, upper = (data[k].ravel().astype(float) for k in "qlu")
-        m, n = data["A"].shape
-        if n > largest:
-            reached.append(np.inf)
-            print(f"| {path.stem} | {n} | {m} | left out | | |")
-            continue
-        P, A = data["P"].toarray().astype(float), data["A"].toarray().astype(float)
-        start = time.perf_counter()
-        program = fp.QuadraticProgram(P, q, A, lower, upper)
-        solution = fp.solve(program, throw=False, max_steps=200)
-        x, y = np.asarray(solution.value), np.asarray(solution.stats["dual"])
-        seconds = time.perf_counter() - start
-        reached.append(quality(data, x, y))
-        steps = int(solution.stats["num_steps"])
-        line = f"| {path.stem} | {n} | {m} | {steps} | {reached[-1]:.1e} |"
-        print(f"{line} {seconds:.1f} |", flush=True)
-    for tolerance in (1e-3, 1e-6):
-        count = sum(r <= tolerance for r in reached)
-        print(f"\n{count} of {len(reached)} to {tolerance:g}", flush=True)
+def special_forms(rounds: int) -> None:
+    """A box only, and equations only, against the general way to write them."""
+    P, q, A, lower, upper = map(jnp.asarray, random_program(2, 300))
+    box = jnp.full((300,), 0.1)
+    calls = {
+        "box": lambda: fp.solve(fp.QuadraticProgram(P, q, None, -box, box)).value,
+        "box as rows": lambda: jax.jit(
+            lambda A: fp.solve(fp.QuadraticProgram(P, q, A, -box, box)).value
+        )(jnp.eye(300)),
+        "equations": lambda: (
+            fp.solve(fp.QuadraticProgram(P, q, A[:60], lower[:60], lower[:60])).value
+        ),
+    }
+    timings = interleaved(calls, rounds=rounds, budget=30)
+    print("\n| n = 300 | milliseconds |\n|---|---|")
+    for name in calls:
+        print(f"| {name} | {1e3 * timings.median(name):.1f} |")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--maros", help="folder of Maros-Meszaros .mat files")
-    parser.add_argument("--largest", type=int, default=5000, help="most unknowns")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args(arguments)
     with jax.enable_x64(True):
         gradients()
+        special_forms(3)
         batched(3 if options.quick else 11)
         single((100,) if options.quick else (100, 300, 1000), 3)
         if options.maros:
-            maros_meszaros(options.maros, options.largest)
+            maros_meszaros.main([options.maros])
 
 
 if __name__ == "__main__":

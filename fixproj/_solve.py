@@ -97,7 +97,7 @@ def solve(
             changes the structure, a shape or a dtype of its argument.
         TypeError: if an argument is of the wrong kind.
     """
-    method = default_method(problem) if method is None else method
+    given, method = method, default_method(problem) if method is None else method
     _check_arguments(problem, method, iteration, rtol, atol, adjoint, norm)
     check_positive_int("solve", "max_steps", max_steps)
     if isinstance(problem, QuadraticProgram | ConicProgram):
@@ -105,7 +105,7 @@ def solve(
             name = "history" if history else "norm"
             raise TypeError(f"solve: `{name}` does not apply to a program.")
         options = (rtol, atol, max_steps, adjoint, state, throw, progress)
-        return solve_program(problem, method, iteration, *options)
+        return solve_program(problem, given, iteration, *options)
     brings_iteration = method.make_iteration(problem) is not None
     if brings_iteration and iteration is not None:
         raise TypeError(

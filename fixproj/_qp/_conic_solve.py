@@ -25,9 +25,10 @@ from .._solution import RESULTS, Solution
 from ..implicit import Implicit
 from . import _canonical, _equilibrate, _optimality, _splitting
 from ._canonical import Program
+from ._convex import is_convex
 from ._domain import Cones
 from ._problem import dtype_of
-from ._state import ProgramState, default_rtol, direction, is_convex
+from ._state import ProgramState, default_rtol, direction
 
 
 _NEWTON_LIMIT = 1500
@@ -47,15 +48,24 @@ def residual_map(program: Program, z: tuple[Array, Array]) -> tuple[Array, Array
 
 @eqx.filter_jit
 def solve_conic(
-    problem, method, iteration, tolerances, max_steps, adjoint, state, throw, progress
+    problem,
+    method,
+    iteration,
+    tolerances,
+    max_steps,
+    adjoint,
+    state,
+    throw,
+    progress,
+    plan,
 ) -> tuple[Solution, Any]:
     """The solution of a conic program, and whether it failed."""
     dtype = dtype_of(problem)
     rtol, atol = tolerances
     rtol = default_rtol(dtype) if rtol is None else rtol
-    program, tie = _canonical.any_program(problem, None)
+    program, tie = _canonical.canonical(problem, plan)
     frozen = _tree.stop_gradient(program)
-    scaled, scaling = _equilibrate.equilibrate(frozen, tie)
+    scaled, scaling = _equilibrate.equilibrate(frozen, tie, share=True)
     start = None
     if state is not None:
         x, y = (v.astype(dtype) for v in _tree.stop_gradient((state.x, state.y)))
@@ -74,9 +84,10 @@ def solve_conic(
     ray = scaling.x * x, scaling.rows * y
     x, y, figures = _newton(scaled, scaling, x, y, rtol, atol)
     result = RESULTS.where(figures.merit <= 1, RESULTS.successful, result)
-    result = RESULTS.where(~is_convex(frozen.P), RESULTS.nonconvex, result)
-    given = [frozen.P, frozen.q, frozen.G, frozen.domain.b]
-    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(a)) for a in given]))
+    result = RESULTS.where(~is_convex(frozen), RESULTS.nonconvex, result)
+    finite = [jnp.all(jnp.isfinite(a)) for a in (frozen.q, frozen.domain.b)]
+    finite += [frozen.P.is_finite(), frozen.G.is_finite()]
+    finite = jnp.all(jnp.stack(finite))
     result = RESULTS.where(~finite, RESULTS.nonfinite, result)
     z = scaling.x * x, scaling.rows * y / scaling.cost
     unknowns = x.size + y.size

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from . import _lanes
 from ._canonical import Program
 
 
@@ -29,37 +30,43 @@ class Scaling(eqx.Module):
 
 
 def equilibrate(
-    program: Program, tie: Callable | None = None
+    program: Program, tie: Callable | None = None, share: bool = False
 ) -> tuple[Program, Scaling]:
-    """The scaled program, and how; `tie` gives rows of a cone one factor."""
-    P, G = jnp.abs(program.P), jnp.abs(program.G)
-    k = G.shape[0]
+    """The scaled program, and how; `tie` gives rows of a cone one factor.
+
+    With `share`, lanes of `jax.vmap` that have the matrices in common keep that.
+    """
+    P, G = program.P, program.G
+    k, dtype = G.shape[0], program.q.dtype
 
     def sweep(_, scales):
         d, e = scales
-        scaled = G * e[:, None] * d[None, :]
-        columns = jnp.max(P * d[:, None], axis=0, initial=0) * d
-        columns = jnp.maximum(columns, jnp.max(scaled, axis=0, initial=0))
-        e = e * _inverse_root(jnp.max(scaled, axis=1, initial=0))
+        scaled = G.scaled(e, d)
+        columns = jnp.maximum(P.scaled(d, d).column_max(), scaled.column_max())
+        e = e * _inverse_root(scaled.row_max())
         return d * _inverse_root(columns), e if tie is None else tie(e)
 
-    ones = jnp.ones_like(program.q), jnp.ones((k,), G.dtype)
+    ones = jnp.ones_like(program.q), jnp.ones((k,), dtype)
     d, e = jax.lax.fori_loop(0, _SWEEPS, sweep, ones)
-    P = program.P * d[:, None] * d[None, :]
+    P = program.P.scaled(d, d)
     q = program.q * d
     size = jnp.maximum(
-        jnp.mean(jnp.max(jnp.abs(P), axis=0, initial=0)) if q.size else 0.0,
+        jnp.mean(P.column_max()) if q.size else 0.0,
         jnp.max(jnp.abs(q), initial=0),
     )
     c = 1 / jnp.where(size > 0, size, 1)
+    if share:
+        matrices = _lanes.marks(program.P, program.G)
+        c = _lanes.mean_of_lanes(c, jnp.array(True), matrices)
     rows = jnp.concatenate([e, 1 / d]) if program.bounded else e
     scaled = Program(
-        c * P,
+        P.scaled(jnp.full_like(d, c), jnp.ones_like(d)),
         c * q,
-        program.G * e[:, None] * d[None, :],
+        G.scaled(e, d),
         jax.tree.map(lambda b: b * rows, program.domain)
         if tie is None
         else eqx.tree_at(lambda d: d.b, program.domain, program.domain.b * rows),
+        program.band,
         program.bounded,
     )
     return scaled, Scaling(d, rows, c)

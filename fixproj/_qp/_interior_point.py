@@ -7,6 +7,7 @@ from jaxtyping import PyTree, Scalar
 
 from .._map import AbstractMap, AbstractMethod
 from . import _canonical, _equilibrate, _iterate
+from ._plan import plan
 from ._polish import Pair
 from ._problem import QuadraticProgram
 
@@ -14,7 +15,7 @@ from ._problem import QuadraticProgram
 class InteriorPoint(AbstractMethod):
     """Mehrotra's predictor-corrector method with proximal regularisation.
 
-    The default for [`fixproj.QuadraticProgram`][]. A step is one dense Cholesky
+    The default for [`fixproj.QuadraticProgram`][]. A step is one Cholesky
     factorisation, and 10 to 30 steps reach the accuracy of the dtype, whatever the
     conditioning. Equations may be linearly dependent, and `P` singular.
 
@@ -26,8 +27,7 @@ class InteriorPoint(AbstractMethod):
 
     def make_map(self, problem: QuadraticProgram) -> AbstractMap:
         """One predictor-corrector step of the equilibrated program."""
-        layout = _canonical.layout(problem)
-        program = _canonical.canonical(problem, layout)
+        program, _ = _canonical.canonical(problem, plan(problem))
         return _Map(program, *_equilibrate.equilibrate(program))
 
     def run(

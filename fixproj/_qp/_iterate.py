@@ -28,7 +28,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._progress import report
 from .._solution import RESULTS
-from . import _kkt, _optimality
+from . import _factor, _optimality
 from ._canonical import Program
 from ._equilibrate import Scaling
 
@@ -143,10 +143,6 @@ def _where(pred, true, false):
     return jax.tree.map(lambda t, f: jnp.where(pred, t, f), true, false)
 
 
-def _factorise(program, weights, shift):
-    return jax.lax.linalg.cholesky(program.condensed(weights, shift))
-
-
 def begin(program: Program, start: Any) -> tuple[Point, Float[Array, ""]]:
     """Mehrotra's start: the least-squares point, moved inside the bounds."""
     kind = kinds(program)
@@ -160,8 +156,8 @@ def begin(program: Program, start: Any) -> tuple[Point, Float[Array, ""]]:
         middle = jnp.where(kind.lower & kind.upper, (lower + upper) / 2, lower + upper)
         weights = jnp.where(any_bound | kind.equal, one, 0)
         shift = jnp.asarray(epsilon**0.5, lower.dtype)
-        factor = _factorise(program, weights, shift)
-        x = _kkt.backsolve(factor, program.transposed(weights * middle) - program.q)
+        factor = _factor.factorise(program, weights, shift)
+        x = factor.solve(program.transposed(weights * middle) - program.q)
         y = weights * (program.rows(x) - middle)
     else:
         x, y = start
@@ -214,18 +210,18 @@ def step(
     w_lower = jnp.where(kind.lower, point.z_lower * d_lower, zero)
     w_upper = jnp.where(kind.upper, point.z_upper * d_upper, zero)
     weights = jnp.where(kind.equal, 1 / shift, w_lower + w_upper)
-    factor = _factorise(program, weights, shift)
+    factor = _factor.factorise(program, weights, shift)
 
     def direction(c_lower, c_upper):
         g_lower = jnp.where(kind.lower, (c_lower * d_lower - w_lower * r_lower), zero)
         g_upper = jnp.where(kind.upper, (c_upper * d_upper - w_upper * r_upper), zero)
         g = jnp.where(kind.equal, r_equal / shift, g_upper - g_lower)
-        dx = _kkt.backsolve(factor, -r_dual - program.transposed(g))
+        dx = factor.solve(-r_dual - program.transposed(g))
         adx = program.rows(dx)
         dy = weights * adx + g
         # Refinement: what is lost in `weights * adx` is large near the solution.
         r = -r_dual - program.P @ dx - shift * dx - program.transposed(dy)
-        more = _kkt.backsolve(factor, r)
+        more = factor.solve(r)
         a_more = program.rows(more)
         dx, adx, dy = dx + more, adx + a_more, dy + weights * a_more
         dz_lower = g_lower - w_lower * adx

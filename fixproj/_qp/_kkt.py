@@ -21,7 +21,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from . import _factor
 from ._canonical import Program
+from ._factor import Factor
 
 
 _REPEATS = 30
@@ -32,24 +34,19 @@ class Factored(eqx.Module):
 
     program: Program
     active: Bool[Array, " m"]
-    factor: Float[Array, "n n"]
+    factor: Factor
     shift: Float[Array, ""]
 
 
 def factorise(program: Program, active: Bool[Array, " m"]) -> Factored:
-    """The Cholesky factor of `H`."""
+    """What solves with `H`."""
     epsilon = float(jnp.finfo(program.q.dtype).eps)
-    shift = jnp.asarray(epsilon**0.5, program.q.dtype)
+    # Conjugate gradients want a better condition, and repetition makes up for it.
+    power = 0.5 if _factor.is_direct(program) else 0.25
+    shift = jnp.asarray(epsilon**power, program.q.dtype)
     weights = jnp.where(active, 1 / shift, 0)
-    factor = jax.lax.linalg.cholesky(program.condensed(weights, shift))
+    factor = _factor.factorise(program, weights, shift)
     return Factored(program, active, factor, shift)
-
-
-def backsolve(factor: Float[Array, "n n"], b: Float[Array, " n"]) -> Float[Array, " n"]:
-    """Solves `L L' x = b`."""
-    solve = jax.lax.linalg.triangular_solve
-    half = solve(factor, b[:, None], left_side=True, lower=True)
-    return solve(factor, half, left_side=True, lower=True, transpose_a=True)[:, 0]
 
 
 def multiply(
@@ -84,7 +81,7 @@ def solve(
         (x, y), rest, error, _, count = carry
         top, bottom = rest
         pushed = jnp.where(active, bottom / shift, zero)
-        dx = backsolve(system.factor, top + program.transposed(pushed))
+        dx = system.factor.solve(top + program.transposed(pushed))
         dy = jnp.where(active, (program.rows(dx) - bottom) / shift, -bottom)
         moved = x + dx, y + dy
         left = left_over(*moved)

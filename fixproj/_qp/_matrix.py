@@ -4,6 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import lineax as lx
+import numpy as np
 from jax.experimental import sparse as jsparse
 from jaxtyping import Array, Float
 
@@ -12,16 +13,30 @@ from .._check import is_traced
 
 def as_matrix(owner: str, name: str, value: Any) -> Any:
     """An operator or sparse array as it is, anything else as a matrix of floats."""
-    if isinstance(value, lx.AbstractLinearOperator | jsparse.BCOO):
+    if isinstance(value, lx.MatrixLinearOperator):
+        return as_floats(owner, name, value.matrix, 2)
+    if isinstance(value, lx.AbstractLinearOperator):
         return value
+    if isinstance(value, jsparse.BCOO):
+        if value.ndim != 2 or value.n_batch or value.n_dense:
+            raise ValueError(
+                f"{owner}: `{name}` must be a BCOO matrix without batch or dense "
+                f"dimensions, got {value!r}."
+            )
+        return jsparse.BCOO(
+            (as_floats(owner, name, value.data, 1), value.indices), shape=value.shape
+        )
     if isinstance(value, jsparse.JAXSparse):
         raise TypeError(
             f"{owner}: `{name}` must be a matrix, a lineax operator or a BCOO array, "
             f"got {type(value).__name__}; convert it with `BCOO.fromdense` or "
             "`.to_bcoo()`."
         )
-    if hasattr(value, "toarray"):  # scipy.sparse
-        value = value.toarray()
+    if hasattr(value, "tocoo") and hasattr(value, "toarray"):  # scipy.sparse
+        entries = value.tocoo()
+        places = np.stack([entries.row, entries.col], axis=1)
+        data = as_floats(owner, name, entries.data, 1)
+        return jsparse.BCOO((data, jnp.asarray(places, jnp.int32)), shape=value.shape)
     return as_floats(owner, name, value, 2)
 
 
@@ -51,6 +66,41 @@ def shape_of(matrix: Any) -> tuple[int, int]:
     if isinstance(matrix, lx.AbstractLinearOperator):
         return matrix.out_size(), matrix.in_size()
     return matrix.shape
+
+
+def is_special(matrix: Any) -> bool:
+    """Whether the matrix is not an array."""
+    return isinstance(matrix, lx.AbstractLinearOperator | jsparse.BCOO)
+
+
+def is_operator(matrix: Any) -> bool:
+    """Whether only products with the matrix are known."""
+    return isinstance(matrix, lx.AbstractLinearOperator) and not isinstance(
+        matrix,
+        lx.DiagonalLinearOperator
+        | lx.TridiagonalLinearOperator
+        | lx.IdentityLinearOperator,
+    )
+
+
+def entries_of(matrix: Any) -> tuple[Array, Any, Any]:
+    """The entries of a sparse matrix, their rows and their columns."""
+    if isinstance(matrix, jsparse.BCOO):
+        places = matrix.indices
+        # Inside of `jit` a slice of what is known would not be known any more.
+        places = places if is_traced(places) else np.asarray(places)
+        return matrix.data, places[:, 0], places[:, 1]
+    if isinstance(matrix, lx.TridiagonalLinearOperator):
+        n = matrix.diagonal.size
+        i = np.arange(n)
+        data = [matrix.diagonal, matrix.lower_diagonal, matrix.upper_diagonal]
+        row = np.concatenate([i, i[1:], i[:-1]])
+        return jnp.concatenate(data), row, np.concatenate([i, i[:-1], i[1:]])
+    m, n = shape_of(matrix)
+    i = np.arange(min(m, n))
+    if isinstance(matrix, lx.DiagonalLinearOperator):
+        return lx.diagonal(matrix), i, i
+    return jnp.ones((i.size,)), i, i
 
 
 def dense(matrix: Any, dtype: Any) -> Float[Array, "m n"]:

@@ -78,10 +78,14 @@ def is_infeasible(
     program: Program, y: Float[Array, " m"], tol: float
 ) -> Bool[Array, ""]:
     """Whether the direction `y` separates the range of A from C."""
-    y = _unit(program.domain.barrier(_unit(y)))
+    y = program.domain.barrier(_unit(y))
+    # What is left of a direction outside of the barrier is rounding.
+    remains = jnp.max(jnp.abs(y), initial=0) > 0.1
+    y = _unit(y)
     support, _ = program.domain.support(y)
     residual = jnp.max(jnp.abs(program.transposed(y)), initial=0)
-    return (support < 0) & (residual <= tol * jnp.minimum(-support, 1))
+    proves = residual <= tol * jnp.minimum(-support, 1)
+    return remains & (support < 0) & proves
 
 
 def is_unbounded(

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse as sp
 from jax.experimental import sparse as jsparse
 from jaxtyping import Array, Float
 
@@ -108,11 +109,20 @@ def _check_finite(owner: str, name: str, array: Any) -> None:
 
 
 def _check_symmetric(owner: str, P: Any) -> None:
-    if not _matrix.arrays_of(P) or isinstance(P, jsparse.BCOO):
+    if not _matrix.arrays_of(P):
         return
-    matrix = np.asarray(P)
-    size = np.max(np.abs(matrix), initial=0.0)
-    gap = np.max(np.abs(matrix - matrix.T), initial=0.0)
+    if isinstance(P, jsparse.BCOO):
+        if is_traced(P.indices):
+            return
+        data, row, column = _matrix.entries_of(P)
+        n = P.shape[0]
+        inside = (row < n) & (column < n)
+        entries = np.asarray(data)[inside], (row[inside], column[inside])
+        matrix: Any = sp.csr_array(entries, shape=P.shape)
+    else:
+        matrix = np.asarray(P)
+    size = float(abs(matrix).max()) if matrix.shape[0] else 0.0
+    gap = float(abs(matrix - matrix.T).max()) if matrix.shape[0] else 0.0
     if gap > 10 * float(jnp.finfo(matrix.dtype).eps) ** 0.5 * size:
         raise ValueError(
             f"{owner}: `P` must be symmetric, but differs from its transpose by "

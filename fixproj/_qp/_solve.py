@@ -14,10 +14,13 @@ from .._solution import RESULTS, Solution
 from . import _canonical, _derivative, _equilibrate, _polish, _splitting
 from ._conic import ConicProgram
 from ._conic_solve import solve_conic
+from ._convex import is_convex
 from ._interior_point import InteriorPoint
+from ._plan import plan
 from ._polish import Pair
 from ._problem import QuadraticProgram, dtype_of
-from ._state import ProgramState, default_rtol, direction, is_convex
+from ._splitting import OperatorSplitting
+from ._state import ProgramState, default_rtol, direction
 
 
 def solve_program(
@@ -32,7 +35,14 @@ def solve_program(
     throw: bool,
     progress: bool,
 ) -> Solution:
-    """What `fixproj.solve` does with a program; arguments as there."""
+    """What `fixproj.solve` does with a program; arguments as there.
+
+    The default method is chosen here, because it depends on how matrices are kept.
+    """
+    how = plan(problem)
+    if method is None:
+        splits = isinstance(problem, ConicProgram) or not how.factorises
+        method = OperatorSplitting() if splits else InteriorPoint()
     if iteration is not None:
         if not isinstance(iteration, AbstractIteration):
             raise TypeError(
@@ -63,11 +73,10 @@ def solve_program(
             None if bar is None else jnp.asarray(bar),
         )
         if isinstance(problem, ConicProgram):
-            solution, failed = solve_conic(problem, *common)
+            solution, failed = solve_conic(problem, *common, how)
         else:
             only_equations = problem.lower is problem.upper or _all_equal(problem)
-            layout = _canonical.layout(problem)
-            solution, failed = _solve(problem, *common, layout, only_equations)
+            solution, failed = _solve(problem, *common, how, only_equations)
         figures = solution.stats["num_steps"], solution.stats["residual"]
         final = () if is_traced(figures[0]) or figures[0].ndim else figures
         solution.stats["max_steps"] = max_steps
@@ -110,15 +119,17 @@ def _solve(
     state,
     throw,
     progress,
-    layout,
+    plan,
     only_equations,
 ):
     dtype = dtype_of(problem)
     rtol, atol = tolerances
     rtol = default_rtol(dtype) if rtol is None else rtol
-    program = _canonical.canonical(problem, layout)
+    program, _ = _canonical.canonical(problem, plan)
+    layout = plan.layout
     frozen = _tree.stop_gradient(program)
-    scaled, scaling = _equilibrate.equilibrate(frozen)
+    share = isinstance(method, OperatorSplitting)
+    scaled, scaling = _equilibrate.equilibrate(frozen, share=share)
     polish = lambda pair: _polish.polish(scaled, scaling, pair, rtol, atol)
     start, done, guess = None, jnp.array(False), None
     if state is not None or only_equations:
@@ -196,9 +207,9 @@ def _judge(program, figures, result):
         crossed | (program.domain.lower == jnp.inf) | (program.domain.upper == -jnp.inf)
     )
     result = RESULTS.where(jnp.any(crossed), RESULTS.infeasible, result)
-    result = RESULTS.where(~is_convex(program.P), RESULTS.nonconvex, result)
-    given = [program.P, program.q, program.G]
-    finite = [jnp.all(jnp.isfinite(a)) for a in given]
+    result = RESULTS.where(~is_convex(program), RESULTS.nonconvex, result)
+    finite = [jnp.all(jnp.isfinite(program.q))]
+    finite += [program.P.is_finite(), program.G.is_finite()]
     finite += [
         ~jnp.any(jnp.isnan(b)) for b in (program.domain.lower, program.domain.upper)
     ]

@@ -26,8 +26,10 @@ from .._iteration import Picard
 from .._map import AbstractMap, AbstractMethod
 from .._progress import report
 from .._solution import RESULTS
-from . import _canonical, _domain, _equilibrate, _kkt, _optimality
+from . import _canonical, _domain, _equilibrate, _factor, _lanes, _optimality
 from ._canonical import Program
+from ._factor import Factor
+from ._plan import plan
 
 
 _SIGMA = 1e-6
@@ -67,31 +69,23 @@ class OperatorSplitting(AbstractMethod):
 
     def make_map(self, problem: Any) -> AbstractMap:
         """The map for the equilibrated problem, at the first step size."""
-        program, tie = _canonical.any_program(problem, _canonical.layout(problem))
+        program, tie = _canonical.canonical(problem, plan(problem))
         scaled, scaling = _equilibrate.equilibrate(program, tie)
         dtype = program.q.dtype
-        return SplittingMap(
-            scaled,
-            scaling,
-            step_sizes(scaled, jnp.asarray(self.rho, dtype)),
-            jnp.asarray(self.relaxation, dtype),
-        )
+        rho = step_sizes(scaled, jnp.asarray(self.rho, dtype))
+        factor = _factorise(scaled, rho)
+        relaxation = jnp.asarray(self.relaxation, dtype)
+        return SplittingMap(scaled, scaling, rho, relaxation, factor)
 
 
 class SplittingMap(AbstractMap):
-    """The map for one value of rho, with its factorisation."""
+    """The map for one value of rho, with what solves its system."""
 
     program: Program
     scaling: _equilibrate.Scaling
     rho: Float[Array, " m"]
     relaxation: Scalar
-    factor: Float[Array, "n n"]
-
-    def __init__(self, program, scaling, rho, relaxation):
-        self.program, self.scaling = program, scaling
-        self.rho, self.relaxation = rho, relaxation
-        sigma = jnp.asarray(_SIGMA, rho.dtype)
-        self.factor = jax.lax.linalg.cholesky(program.condensed(rho, sigma))
+    factor: Factor
 
     def init(self) -> tuple[Array, Array]:
         return jnp.zeros_like(self.program.q), jnp.zeros_like(self.rho)
@@ -100,7 +94,7 @@ class SplittingMap(AbstractMap):
         x, v = z
         w = self.program.domain.project(v)
         pull = self.program.transposed(self.rho * (2 * w - v))
-        u = _kkt.backsolve(self.factor, _SIGMA * x - self.program.q + pull)
+        u = self.factor.solve(_SIGMA * x - self.program.q + pull, x)
         step = self.relaxation
         return x + step * (u - x), v + step * (self.program.rows(u) - w)
 
@@ -117,15 +111,21 @@ class SplittingMap(AbstractMap):
         return jnp.max(jnp.abs(missing), initial=0)
 
 
+def _factorise(program: Program, rho: Float[Array, " m"]) -> Factor:
+    return _factor.factorise(program, rho, jnp.asarray(_SIGMA, rho.dtype))
+
+
 def step_sizes(program: Program, rho: Scalar) -> Float[Array, " m"]:
     """One step size for every row; equations get a larger one."""
     stiff = _domain.stiff_rows(program.domain)
+    stiff = _lanes.every_lane(stiff, _lanes.marks(program.P, program.G))
     return jnp.where(stiff, jnp.minimum(_STIFF * rho, 1e6), rho)
 
 
 class _Carry(eqx.Module):
     z: tuple[Array, Array]
     rho: Scalar
+    factor: Factor | None
     plain: Bool[Array, ""]
     best: tuple[Array, Array]
     best_merit: Scalar
@@ -144,20 +144,30 @@ def run(
     done: Any,
     progress: Any,
 ) -> tuple[Array, Array, RESULTS, Int[Array, ""]]:
-    """Iterates; returns x, y, the result and the number of steps."""
+    """Iterates; returns x, y, the result and the number of steps.
+
+    Lanes of `jax.vmap` with the same matrices go in step: they share the step size, so
+    that the matrix is factorised once for all of them.
+    """
     iteration = Picard() if iteration is None else iteration
     dtype = program.q.dtype
     running = RESULTS.max_steps_reached
     tol = float(jnp.finfo(dtype).eps) ** 0.375
     relaxation = jnp.asarray(method.relaxation, dtype)
+    matrices = _lanes.marks(program.P, program.G)
+    direct = _factor.is_direct(program)
 
-    def keep_on(carry):
-        return (carry.result == running) & (carry.num_steps < max_steps)
+    def keep_on(state):
+        carry, clock = state
+        active = carry.result == running
+        return _lanes.any_lane(active) & (clock < max_steps)
 
-    def body(carry):
-        map_ = SplittingMap(
-            program, scaling, step_sizes(program, carry.rho), relaxation
-        )
+    def body(state):
+        carry, clock = state
+        sizes = step_sizes(program, carry.rho)
+        factor = carry.factor if direct else _factorise(program, sizes)
+        assert factor is not None
+        map_ = SplittingMap(program, scaling, sizes, relaxation, factor)
 
         def inner(_, pair):
             z, state = pair
@@ -165,7 +175,7 @@ def run(
             next_z, state = iteration.step(z, fz, state)
             return _tree.where(carry.plain, fz, next_z), state
 
-        steps = jnp.minimum(method.period, max_steps - carry.num_steps)
+        steps = jnp.minimum(method.period, max_steps - clock)
         first = carry.z, iteration.init(carry.z)
         z, _ = jax.lax.fori_loop(0, steps, inner, first)
         # Where acceleration has led astray the period is repeated without it.
@@ -187,24 +197,32 @@ def run(
         best = _tree.where(better, (x, y), carry.best)
         # A certificate is the direction of the last period.
         best = _tree.where(infeasible | unbounded, (dx, dy), best)
-        num_steps = carry.num_steps + steps
+        clock = (clock + steps).astype(jnp.int32)
         if progress is not None:
-            report(progress, num_steps, figures.merit)
+            report(progress, clock, figures.merit)
         # A step size that has just changed gets time to show what it does.
         change = jnp.sqrt(jnp.clip(figures.balance, 1e-6, 1e6))
-        far = kept & ((change > 5) | (change < 0.2))
+        counts = kept & (carry.result == running) & jnp.isfinite(change)
+        change = jnp.where(counts, change, 1)
+        change = _lanes.mean_of_lanes(change, counts, matrices)
+        far = (change > 5) | (change < 0.2)
         rho = jnp.where(far, jnp.clip(carry.rho * change, 1e-6, 1e6), carry.rho)
+        rho = rho.astype(dtype)
+        sizes = step_sizes(program, rho)
+        if direct:
+            again = lambda: _factorise(program, sizes)
+            factor = jax.lax.cond(far, again, lambda: factor)
         w = program.domain.project(z[1])
-        moved = z[0], w + y / step_sizes(program, rho)
-        return _Carry(
-            moved,
-            rho.astype(dtype),
-            ~kept,
-            best,
-            jnp.minimum(figures.merit, carry.best_merit),
-            num_steps.astype(jnp.int32),
-            result,
-        )
+        best_merit = jnp.minimum(figures.merit, carry.best_merit)
+        moved = (z[0], w + y / sizes), ~kept, best, best_merit, clock, result
+        stay = carry.z, carry.plain, carry.best, carry.best_merit
+        stay = *stay, carry.num_steps, carry.result
+        # A lane that is done waits for the others.
+        active = carry.result == running
+        z, plain, best, best_merit, num_steps, result = _where(active, moved, stay)
+        factor = factor if direct else None
+        carry = _Carry(z, rho, factor, plain, best, best_merit, num_steps, result)
+        return carry, clock
 
     rho = jnp.asarray(method.rho, dtype)
     x, y = jnp.zeros_like(program.q), jnp.zeros_like(scaling.rows)
@@ -214,7 +232,16 @@ def run(
     inf = jnp.full((), jnp.inf, dtype)
     none = jnp.zeros((), jnp.int32)
     result = RESULTS.where(done, RESULTS.successful, running)
-    z = x, w + y / step_sizes(program, rho)
-    carry = _Carry(z, rho, jnp.array(False), (x, y), inf, none, result)
-    carry = jax.lax.while_loop(keep_on, body, carry)
+    sizes = step_sizes(program, rho)
+    factor = _factorise(program, sizes) if direct else None
+    z = x, w + y / sizes
+    carry = _Carry(z, rho, factor, jnp.array(False), (x, y), inf, none, result)
+    carry, _ = jax.lax.while_loop(keep_on, body, (carry, none))
     return *carry.best, carry.result, carry.num_steps
+
+
+def _where(pred, true, false):
+    *numbers, true_result = true
+    *others, false_result = false
+    result = RESULTS.where(pred, true_result, false_result)
+    return *_tree.where(pred, tuple(numbers), tuple(others)), result

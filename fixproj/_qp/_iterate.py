@@ -212,18 +212,19 @@ def step(
     weights = jnp.where(kind.equal, 1 / shift, w_lower + w_upper)
     factor = _factor.factorise(program, weights, shift)
 
-    def direction(c_lower, c_upper):
+    def direction(c_lower, c_upper, refine):
         g_lower = jnp.where(kind.lower, (c_lower * d_lower - w_lower * r_lower), zero)
         g_upper = jnp.where(kind.upper, (c_upper * d_upper - w_upper * r_upper), zero)
         g = jnp.where(kind.equal, r_equal / shift, g_upper - g_lower)
         dx = factor.solve(-r_dual - program.transposed(g))
         adx = program.rows(dx)
         dy = weights * adx + g
-        # Refinement: what is lost in `weights * adx` is large near the solution.
-        r = -r_dual - program.P @ dx - shift * dx - program.transposed(dy)
-        more = factor.solve(r)
-        a_more = program.rows(more)
-        dx, adx, dy = dx + more, adx + a_more, dy + weights * a_more
+        if refine:
+            # What is lost in `weights * adx` is large near the solution.
+            r = -r_dual - program.P @ dx - shift * dx - program.transposed(dy)
+            more = factor.solve(r)
+            a_more = program.rows(more)
+            dx, adx, dy = dx + more, adx + a_more, dy + weights * a_more
         dz_lower = g_lower - w_lower * adx
         dz_upper = g_upper + w_upper * adx
         ds_lower = jnp.where(kind.lower, adx + r_lower + shift * dz_lower, zero)
@@ -231,7 +232,8 @@ def step(
         dy = jnp.where(kind.equal, dy, zero)
         return Point(dx, dy, ds_lower, ds_upper, dz_lower, dz_upper)
 
-    first = direction(-products[0], -products[1])
+    # The predictor only says how far to aim, and how curved the way is.
+    first = direction(-products[0], -products[1], refine=False)
     primal, dual = _longest(point, first)
     after = jnp.sum(
         (point.s_lower + primal * first.s_lower)
@@ -245,6 +247,7 @@ def step(
     second = direction(
         target - products[0] - first.s_lower * first.z_lower,
         target - products[1] - first.s_upper * first.z_upper,
+        refine=True,
     )
     primal, dual = _longest(point, second)
     length = jnp.minimum(jnp.minimum(primal, dual) * jnp.maximum(0.99, 1 - mu), 1)

@@ -59,7 +59,8 @@ def _(axis_size: int, in_batched: Any, value: Array, counts: Array, matrices: An
     value = jnp.broadcast_to(jnp.reshape(value, (-1,)), (axis_size,))
     counts = jnp.broadcast_to(jnp.reshape(counts, (-1,)), (axis_size,))
     total = jnp.sum(jnp.where(counts, jnp.log(value), 0))
-    return jnp.exp(total / jnp.maximum(jnp.sum(counts), 1)), False
+    count = jnp.maximum(jnp.sum(counts), 1).astype(value.dtype)
+    return jnp.exp(total / count), False
 
 
 def _own_matrices(in_batched: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
@@ -35,8 +36,11 @@ def as_matrix(owner: str, name: str, value: Any) -> Any:
     if hasattr(value, "tocoo") and hasattr(value, "toarray"):  # scipy.sparse
         entries = value.tocoo()
         places = np.stack([entries.row, entries.col], axis=1)
-        data = as_floats(owner, name, entries.data, 1)
-        return jsparse.BCOO((data, jnp.asarray(places, jnp.int32)), shape=value.shape)
+        # What is known stays known inside of `jit`, and can be planned by.
+        with jax.ensure_compile_time_eval():
+            data = as_floats(owner, name, entries.data, 1)
+            places = jnp.asarray(places, jnp.int32)
+        return jsparse.BCOO((data, places), shape=value.shape)
     return as_floats(owner, name, value, 2)
 
 

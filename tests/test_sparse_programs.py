@@ -120,8 +120,10 @@ def test_sparse_and_matrix_free_programs(no_dense, kind, method):
         np.testing.assert_allclose(
             found.stats["dual"], expected.stats["dual"], atol=1e-7
         )
+        # Conjugate gradients reach less.
+        atol = 1e-7 if kind == "sparse" else 1e-5
         for got, want in zip(grads, expected_grads, strict=True):
-            np.testing.assert_allclose(got, want, atol=1e-7)
+            np.testing.assert_allclose(got, want, atol=atol)
 
 
 @pytest.mark.one_precision

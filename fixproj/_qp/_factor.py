@@ -59,7 +59,7 @@ class Products(eqx.Module):
         diagonal = self.program.P.diagonal() + self.shift
         diagonal = diagonal + self.program.weighted_diagonal(self.weights)
         scale = jnp.where(diagonal > 0, 1 / jnp.where(diagonal > 0, diagonal, 1), 1)
-        limit = min(4 * b.size, 2000) if guess is None else min(b.size, 200)
+        limit = min(10 * b.size, 5000) if guess is None else min(b.size, 200)
         target = reduction * jnp.linalg.norm(r)
 
         def keep_on(carry):

@@ -42,7 +42,7 @@ def factorise(program: Program, active: Bool[Array, " m"]) -> Factored:
     """What solves with `H`."""
     epsilon = float(jnp.finfo(program.q.dtype).eps)
     # Conjugate gradients want a better condition, and repetition makes up for it.
-    power = 0.5 if _factor.is_direct(program) else 0.25
+    power = 0.5 if _factor.is_direct(program) else 0.1875
     shift = jnp.asarray(epsilon**power, program.q.dtype)
     weights = jnp.where(active, 1 / shift, 0)
     factor = _factor.factorise(program, weights, shift)

@@ -22,6 +22,7 @@ from fixproj.projections import PSDCone, ZeroCone
 
 def small_programs() -> dict[str, tuple[Any, Any, Any, np.ndarray]]:
     """A problem, its parameter, its variable, and the parameter's value."""
+    sums: Any = lambda x: cp.sum(x) == 1
     rng = np.random.default_rng(0)
     matrix = rng.standard_normal((6, 6))
     point = rng.standard_normal(6)
@@ -29,7 +30,7 @@ def small_programs() -> dict[str, tuple[Any, Any, Any, np.ndarray]]:
     x, t = cp.Variable(6), cp.Parameter(6)
     cost = cp.norm2(x - t) + 0.1 * cp.norm1(x)
     programs["second-order"] = (
-        cp.Problem(cp.Minimize(cost), [cp.sum(x) == 1]),
+        cp.Problem(cp.Minimize(cost), [sums(x)]),
         t,
         x,
         point,
@@ -37,7 +38,7 @@ def small_programs() -> dict[str, tuple[Any, Any, Any, np.ndarray]]:
     x, t = cp.Variable(6), cp.Parameter(6)
     cost = cp.sum(cp.entr(x)) + t @ x
     programs["exponential"] = (
-        cp.Problem(cp.Maximize(cost), [cp.sum(x) == 1]),
+        cp.Problem(cp.Maximize(cost), [sums(x)]),
         t,
         x,
         point,

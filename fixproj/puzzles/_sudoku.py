@@ -9,7 +9,7 @@ rule gets its own copy of the table, so that
 
 and both projections are cheap: a maximum over each group, and a mean. RRR with beta = 1
 searches for a point in both (Elser, Rankenburg & Thibault, 2007, section 5). A search
-that has not ended after 1000 steps starts again from another random point.
+that has not ended after 300 steps starts again from another random point.
 
 Lanes of a batch are solved side by side in one compiled program. On the host, lanes
 that are done are replaced by puzzles that wait, so the batch stays full.
@@ -31,7 +31,7 @@ from .._problem import Feasibility
 
 BETA = 1.0
 MAX_STEPS = 4000
-RESTART = 1000
+RESTART = 300
 CHUNK = 20
 LANES = 128
 

@@ -154,6 +154,7 @@ def times(rounds, steps=40):
         "MGD, Walsh, forward": trained(scheme="forward"),
         "MGD, Walsh, central": trained(),
         "MGD, nodes": trained(perturb="nodes"),
+        "MGD, nodes, 7 forward": trained(perturb="nodes", scheme="forward", probes=7),
         "MGD, examples": trained(perturb="examples"),
         "Walsh codes alone": lambda: generated(jr.key(0)),
     }
@@ -241,7 +242,8 @@ def relative(rate, **options):
 # as two, a forward derivative as one more pass.
 METHODS = {
     "weights": (relative(0.04, scheme="forward", probes=7), 8),
-    "nodes": (mgd(2e-3, perturb="nodes"), 2),
+    "nodes": (mgd(2e-3, perturb="nodes", scheme="forward", probes=7), 8),
+    "nodes, two costs per update": (mgd(2e-3, perturb="nodes"), 2),
     "examples": (mgd(2e-3, perturb="examples"), 2),
     "weights, two costs per update": (mgd(2e-3), 2),
     "backpropagation": (lambda n, s: _on_params(nn.Gradient(decaying(1e-3, n))), 3),

@@ -13,6 +13,7 @@ import pytest
 
 from fixproj import nn
 from fixproj.nn._graph import split
+from fixproj.nn._mgd._synapses import felt_nodes, synapses
 from fixproj.nn._trainers import loss_named
 
 from .models import SkipAndConcat, eqx_mlp, plain_mlp, rings
@@ -57,6 +58,50 @@ def test_estimates_have_the_gradient_as_their_mean(perturb):
     # The variance of one probe is at most that of the weights, one for all examples.
     assert error < 1.3 * (gradient.size / 4000) ** 0.5
     assert 0 < info["loss"] < 2 and 0 <= info["accuracy"] <= 1
+
+
+@pytest.mark.one_precision
+@pytest.mark.parametrize("scheme", ["central", "forward"])
+def test_every_node_in_turn_is_the_gradient(scheme):
+    """Also through nodes that their rectifier silences, which are left out."""
+    model, (x, y) = plain_mlp(jr.key(0), (2, 5, 3, 2)), rings(jr.key(1), 3)
+    objective = loss_named("cross_entropy")
+    gradient = jax.grad(lambda params: objective.mean(model[0](params, x), y))(model[1])
+    trainer = nn.MGD(
+        optax.sgd(1.0),
+        perturb="nodes",
+        perturbation="sequential",
+        probes=3 * (5 + 3 + 2),
+        scheme=scheme,
+        epsilon=1e-3,
+    )
+    new, _, _ = eqx.filter_jit(trainer.update)(model, trainer.init(model), x, y)
+    found = jax.tree.map(jnp.subtract, model[1], new[1])
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(gradient), strict=True):
+        np.testing.assert_allclose(a, b, atol=3e-3)
+
+
+@pytest.mark.one_precision
+def test_perturbations_that_a_nonlinearity_stops():
+    w = jnp.asarray([[1.0, 1.0, 1.0]])
+    x = jnp.asarray([[-1.0], [0.05], [1.0]])
+    everywhere = [[1, 1, 1]] * 3
+    above, near_zero = [[0] * 3, [1] * 3, [1] * 3], [[0] * 3, [1] * 3, [0] * 3]
+    cases = (
+        (lambda z: jax.nn.relu(z), above),
+        (lambda z: jnp.sign(z), near_zero),
+        (lambda z: jnp.clip(z, -0.5, 0.5), near_zero),
+        (lambda z: jax.nn.silu(z) * 2, everywhere),
+        # Something else sees the result as well.
+        (lambda z: jax.nn.relu(z) + z[:, ::-1], everywhere),
+        (lambda z: jax.nn.relu(z - jnp.mean(z)), everywhere),
+        (lambda z: z, everywhere),
+    )
+    for function, expected in cases:
+        graph = synapses((lambda p, x, f=function: f(x @ p), w), x)
+        results, moved = [(x @ w)[:, None]], [jnp.full((3, 1, 3), 0.1)]
+        (felt,) = felt_nodes(graph, [w], results, moved)
+        np.testing.assert_array_equal(felt[:, 0], expected)
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ COMPARISONS = frozenset(
 _PLAIN = frozenset({"add", "convert_element_type", "copy", "div", "mul", "neg", "sub"})
 _BENDS = frozenset({"max", "min"})
 _CURVED = (frozenset(UNARY) | {"select_n"}) - _BENDS
-_FUSIBLE = _PLAIN | _BENDS | _CURVED | COMPARISONS
+ELEMENTWISE = _PLAIN | _BENDS | _CURVED | COMPARISONS
 _SPREADING = frozenset({"broadcast_in_dim", "expand_dims", "reshape"})
 
 
@@ -79,7 +79,7 @@ def _free(operations) -> set[int]:
 
 def _single_source(op, free, root) -> int | None:
     """The array that all of the operation depends on, of the shape of its result."""
-    if op.name not in _FUSIBLE or len(op.outputs) != 1:
+    if op.name not in ELEMENTWISE or len(op.outputs) != 1:
         return None
     if op.kind == "known" and op.name not in COMPARISONS:
         return None

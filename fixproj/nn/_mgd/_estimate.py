@@ -25,7 +25,7 @@ from fixproj.projections._precision import at_least_single
 
 
 # Entries of directions that are held at a time.
-_BUDGET = 1 << 22
+BUDGET = 1 << 22
 
 
 class Estimate(NamedTuple):
@@ -249,7 +249,7 @@ def _regenerated(plan, keys, drawn, times, slopes, leaves):
 
 def _chunk(plan: Plan, size: int) -> int:
     """Probes at a time; a divisor of the probes if there is one close by."""
-    most = plan.chunk or max(1, _BUDGET // max(1, size))
+    most = plan.chunk or max(1, BUDGET // max(1, size))
     if plan.probes <= most:
         return plan.probes
     return -(-plan.probes // -(-plan.probes // most))

@@ -7,7 +7,8 @@ with a bias. Two ways to perturb at meetings, each with a cost per example:
 - nodes: the result z of a layer (its product and bias together) becomes z + e xi with
   signs xi. The slope times xi estimates dC/dz, and the layer's own inputs turn that
   into a gradient of its parameters. The variance grows with the number of units, not
-  with that of the parameters;
+  with that of the parameters. Of a node whose perturbation its own nonlinearity does
+  not pass on, the estimate is zero;
 - examples: the weight W becomes W + e r s^T with signs r and s of every example, so
   that each example is a probe of its own at the price of one (flipout).
 
@@ -28,6 +29,7 @@ from jaxtyping import Array, PyTree
 
 from fixproj.nn._graph import batched, split
 from fixproj.nn._graph._flatten import Equation, Flat, flatten
+from fixproj.nn._mgd._responses import response
 
 
 _WIRES = {
@@ -148,18 +150,33 @@ def run_nodes(
     return results, output
 
 
+def felt_nodes(
+    graph: Synapses,
+    leaves: list[Array],
+    results: list[Array],
+    moved: list[Array],
+) -> list[Array]:
+    """1 where the perturbation of a layer's result is felt behind it, 0 elsewhere.
+
+    Args:
+        graph: the model.
+        leaves: the parameters.
+        results: those of the layers, with an axis for examples in front.
+        moved: the perturbations, alike.
+    """
+    known = _alone_values(graph, leaves)
+    places = {m.place for m in graph.meetings}
+    out = []
+    for meeting, result, change in zip(graph.layers, results, moved, strict=True):
+        number = graph.flat.equations[meeting.place].outputs[0]
+        felt = response(graph.flat, graph.alone, number, known, places)
+        out.append(jax.vmap(felt)(result, change))
+    return out
+
+
 def operands(graph: Synapses, leaves: list[Array]) -> list[Array]:
     """The operand of parameters of every meeting."""
-    values = _values(graph, leaves)
-    for index, eqn in enumerate(graph.flat.equations):
-        if graph.alone[index]:
-            values.update(
-                zip(
-                    eqn.outputs,
-                    _bind(eqn, [values[i] for i in eqn.inputs]),
-                    strict=True,
-                )
-            )
+    values = _alone_values(graph, leaves)
     equations = graph.flat.equations
     return [values[equations[m.place].inputs[m.operand]] for m in graph.meetings]
 
@@ -257,6 +274,16 @@ def _product_dims(eqn: Equation, meeting: Meeting, aval):
 def _values(graph, leaves):
     values = dict(graph.flat.constants)
     values.update(zip(graph.flat.inputs[:-1], leaves, strict=True))
+    return values
+
+
+def _alone_values(graph, leaves):
+    """All values that depend on no example."""
+    values = _values(graph, leaves)
+    for index, eqn in enumerate(graph.flat.equations):
+        if graph.alone[index]:
+            found = _bind(eqn, [values[i] for i in eqn.inputs])
+            values.update(zip(eqn.outputs, found, strict=True))
     return values
 
 

@@ -82,14 +82,17 @@ class MGD(AbstractTrainer):
         optimiser: an optax gradient transformation. Default `optax.adam(1e-3)`.
         perturb: what is perturbed. "weights": all parameters, the same for all examples
             of a minibatch. "nodes": the result of every layer, for each example by
-            itself; far less noise, needs the layers' inputs. "examples": the
-            parameters, for each example by itself with signs of rank one (flipout). The
-            last two trace the model (and never differentiate through it), and need
-            examples that do not depend on each other, so no batch norm.
+            itself; far less noise, needs the layers' inputs. Nodes whose perturbation
+            their own nonlinearity stops, such as a rectifier that is off, are left out.
+            "examples": the parameters, for each example by itself with signs of rank
+            one (flipout). The last two trace the model (and never differentiate through
+            it), and need examples that do not depend on each other, so no batch norm.
         perturbation: the family, see `nn.mgd_value_and_grad`. Default "walsh" for
             weights, "rademacher" for the others. "examples" takes these two only.
         probes: perturbations per step.
-        scheme: "central" or "forward" differences.
+        scheme: "central" or "forward" differences. The forward differences of one step
+            share the cost without perturbation, so that n of them take n + 1 costs
+            where n central ones take 2 n.
         epsilon: amplitude; None chooses it at `init` from dtype, number and size of the
             parameters (or, with "nodes", of the nodes).
         tau_p: steps for which a perturbation lasts.

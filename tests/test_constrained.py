@@ -15,8 +15,8 @@ ALL = {p.number: p for p in EQUALITY + INEQUALITY + HARD}
 # From their published starts these end in a local minimum (2 at 4.9412, 55 at 6.6667,
 # 105 at 1149.35), and 108 creeps along a face without multipliers.
 ELSEWHERE = {2, 55, 105, 108}
-# At its cusp there are no multipliers: 1e-4 is as far as they grow.
-WITHOUT_MULTIPLIERS = {13}
+# At its cusp there are no multipliers: they grow until rounding ends it.
+WITHOUT_MULTIPLIERS = 13
 
 
 @pytest.mark.slow
@@ -31,11 +31,18 @@ def test_published_optimum_in_both_precisions():
 @pytest.mark.parametrize("part", range(6))
 def test_published_optima(part):
     with jax.enable_x64(True):
-        for number in sorted(set(ALL) - ELSEWHERE)[part::6]:
+        for number in sorted(set(ALL) - ELSEWHERE - {WITHOUT_MULTIPLIERS})[part::6]:
             value, steps, good = solve(ALL[number])
-            limit = 1e-4 if number in WITHOUT_MULTIPLIERS else 1e-6
-            assert good and error(ALL[number], value) <= limit, number
+            assert good and error(ALL[number], value) <= 1e-6, number
             assert steps <= 300
+
+
+@pytest.mark.slow
+@pytest.mark.one_precision
+def test_a_solution_without_multipliers_is_no_success():
+    with jax.enable_x64(True):
+        value, _, good = solve(ALL[WITHOUT_MULTIPLIERS])
+        assert not good and error(ALL[WITHOUT_MULTIPLIERS], value) <= 1e-4
 
 
 @pytest.mark.slow
@@ -48,15 +55,24 @@ def test_steps_on_equality_problems():
 
 @pytest.mark.slow
 @pytest.mark.one_precision
-@pytest.mark.parametrize(
-    "method", [competitive.LagrangianCGA(), fp.SQP("bfgs")], ids=["CGA", "BFGS"]
-)
-def test_equality_problems_by_other_methods(method):
+def test_equality_problems_by_competitive_gradient():
     with jax.enable_x64(True):
+        method = competitive.LagrangianCGA()
         values = [solve(p, method, max_steps=3000)[0] for p in EQUALITY]
         errors = np.array([error(p, x) for p, x in zip(EQUALITY, values, strict=True)])
         assert np.sum(errors <= 1e-3) >= 21
         assert np.sum(errors <= 1e-6) >= 20
+
+
+@pytest.mark.slow
+@pytest.mark.one_precision
+def test_equality_problems_by_bfgs():
+    # 47 ends lower than the published minimum, at -0.0267, and 61 in a local one.
+    with jax.enable_x64(True):
+        for problem in EQUALITY:
+            if problem.number not in (47, 61):
+                value, _, good = solve(problem, fp.SQP("bfgs"))
+                assert good and error(problem, value) <= 1e-6, problem.number
 
 
 def _parametric(method, args):

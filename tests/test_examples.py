@@ -66,3 +66,15 @@ def test_tomography_explains_the_data():
     found = module.reconstruct(sinogram, angles, 1e-5, 300)
     left = module.project_rays(found, angles) - sinogram
     assert float(jnp.linalg.norm(left)) < 0.05 * float(jnp.linalg.norm(sinogram))
+
+
+def test_a_gan_covers_eight_modes():
+    module = _example("gan_gaussians")
+    history, points, _ = module.train("ACGD", 1e-3, 800, 3)
+    assert history[-1, 0] == module.MODES
+    # Counted anew, from the angles of the samples alone.
+    points = np.asarray(points)
+    near_ring = np.abs(np.hypot(*points.T) - module.RADIUS) < 0.4
+    angle = np.arctan2(*points[near_ring].T[::-1])
+    mode = np.rint(angle / (2 * np.pi / module.MODES)).astype(int) % module.MODES
+    assert np.bincount(mode, minlength=module.MODES).min() >= 0.02 * len(points)

@@ -18,9 +18,9 @@ class Optax(AbstractIteration):
 
     What a method moves the players by is given to the transformation as a negative
     gradient, and the update it returns is made. So `Optax(optax.sgd(1.0))` changes
-    nothing, and `Optax(optax.adam(1e-2))` with
-    `SimultaneousGradient(step=1.0)` is the common way to train a GAN. Works for every
-    other map, too.
+    nothing (`optax.identity()` would turn every move round), and
+    `Optax(optax.adam(1e-2))` with `SimultaneousGradient(step=1.0)` is the common way to
+    train a GAN. Works for every other map, too.
 
     Args:
         transformation: an `optax.GradientTransformation`.

@@ -97,6 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--solvers", nargs="+", default=list(_qp_peers.SOLVERS))
+    parser.add_argument("--instances", nargs="+", help="these only, by name")
     parser.add_argument("--seconds", type=float, default=60.0)
     options = parser.parse_args(arguments)
     print(
@@ -111,6 +112,8 @@ def main(arguments: list[str] | None = None) -> None:
     workers = [_Worker(name, options.seconds) for name in options.solvers]
     reached: dict[str, list[float]] = {name: [] for name in options.solvers}
     for path in sorted(options.folder.glob("*.mat")):
+        if options.instances and path.stem not in options.instances:
+            continue
         program = load(path)
         m, n = program[2].shape
         cells = []

@@ -29,6 +29,7 @@ from ._linear import Sparse
 _LEAST_BLOCK = 48
 _LARGEST_STORE = 60_000_000
 _LARGEST_COUNT = 20_000_000
+_REFINEMENTS = 2
 
 
 class Band(eqx.Module):
@@ -152,10 +153,23 @@ class BandFactor(eqx.Module):
     long: Float[Array, "r kb"]
     solved: Float[Array, "kb r"]
     small: Float[Array, "r r"]
+    matrices: tuple[Sparse, Sparse, Array, Array]
 
     def solve(self, b: Float[Array, " n"], guess: Array | None = None) -> Array:
         """`x` with `Hx = b`."""
         del guess
+        x = self._solve(b)
+        if self.long.shape[0]:
+            # The formula of Woodbury loses digits where the rest is nearly singular.
+            for _ in range(_REFINEMENTS):
+                x = x + self._solve(b - self._multiply(x))
+        return x
+
+    def _multiply(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
+        P, G, weights, diagonal = self.matrices
+        return P @ x + diagonal * x + G.transposed(weights * (G @ x))
+
+    def _solve(self, b: Float[Array, " n"]) -> Float[Array, " n"]:
         size = self.diagonal.shape[0] * self.diagonal.shape[1]
         v = jnp.zeros((size,), b.dtype).at[self.place].set(b)
         x = _solve(self.diagonal, self.below, v[:, None])
@@ -193,7 +207,8 @@ def factorise(
     if r:
         solved = _solve(first, below, long.T)
         small = _cholesky(jnp.eye(r, dtype=long.dtype) + long @ solved)
-    return BandFactor(jnp.asarray(band.place), first, below, long, solved, small)
+    place, matrices = jnp.asarray(band.place), (P, G, weights, diagonal)
+    return BandFactor(place, first, below, long, solved, small, matrices)
 
 
 def _factorise(entries):

@@ -184,6 +184,92 @@ def test_dependent_constraints_and_their_derivative():
         np.testing.assert_allclose(jax.jacrev(solve)(a), expected, atol=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.one_precision
+def test_inequalities_without_a_common_point():
+    with jax.enable_x64(True):
+        problem = fp.Constrained(
+            lambda x, args: jnp.sum((x - 3) ** 2),
+            jnp.array([2.0, 1.0]),
+            ineq=lambda x, args: jnp.stack([x[0] - 1, -1 - x[0], x[1]]),
+        )
+        solution = fp.solve(problem, throw=False)
+        assert solution.result == fp.RESULTS.infeasible_suspected
+        # The least sum of violations is 2, so the larger is at least 1.
+        assert float(solution.stats["violation"]) >= 1 - 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.one_precision
+def test_singular_conditions():
+    """No curvature and the same bound twice; an equation without a gradient."""
+    with jax.enable_x64(True):
+
+        def least(a):
+            solution = fp.solve(
+                fp.Constrained(
+                    lambda x, a: jnp.sum(x),
+                    jnp.array([3.0, -2.0]),
+                    ineq=lambda x, a: jnp.concatenate([x - a, x - a]),
+                    args=a,
+                )
+            )
+            return solution.value, solution.stats["multipliers"].ineq
+
+        value, y = least(0.5)
+        np.testing.assert_allclose(value, 0.5, atol=1e-8)
+        np.testing.assert_allclose(y[:2] + y[2:], 1, atol=1e-8)
+        slope = jax.jacrev(lambda a: least(a)[0])(0.5)
+        np.testing.assert_allclose(slope, 1, atol=1e-6)
+
+        flat = fp.Constrained(
+            lambda x, args: x[0], jnp.ones(2), eq=lambda x, args: x[0] ** 2
+        )
+        solution = fp.solve(flat, throw=False)
+        np.testing.assert_allclose(solution.value[0], 0, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.one_precision
+@pytest.mark.parametrize(
+    "method", [competitive.LagrangianCGA(), fp.SQP()], ids=["CGA", "SQP"]
+)
+def test_problems_of_fax(method):
+    """The problems of its `test_cga_lagrange_min` and `test_ecp`, in as many steps."""
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+
+        @jax.jit
+        @jax.vmap
+        def lowest_on_sphere(x0):
+            problem = fp.Constrained(
+                lambda x, args: x[0], x0, eq=lambda x, args: jnp.sum(x**2) - 1
+            )
+            solution = fp.solve(problem, method, throw=False, max_steps=500)
+            return solution.value, solution.result == fp.RESULTS.successful
+
+        value, good = lowest_on_sphere(jnp.asarray(rng.uniform(size=(8, 5))))
+        assert np.all(good)
+        np.testing.assert_allclose(value, [[-1, 0, 0, 0, 0]] * 8, atol=1e-6)
+
+        @jax.jit
+        @jax.vmap
+        def along(v, x0):
+            problem = fp.Constrained(
+                lambda x, args: -jnp.vdot(v, x),
+                x0,
+                eq=lambda x, args: 1 - jnp.linalg.norm(x),
+            )
+            solution = fp.solve(problem, method, throw=False, max_steps=1000)
+            return solution.value, solution.result == fp.RESULTS.successful
+
+        v = rng.uniform(0.1, 1, (8, 2))
+        value, good = along(jnp.asarray(v), jnp.asarray(rng.uniform(size=(8, 2))))
+        assert np.all(good)
+        expected = v / np.linalg.norm(v, axis=1, keepdims=True)
+        np.testing.assert_allclose(value, expected, atol=1e-6)
+
+
 def _f(x, args):
     return jnp.sum(x**2)
 

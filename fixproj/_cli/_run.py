@@ -133,19 +133,26 @@ def train_once(
     began, metrics = time.perf_counter(), {}
     if train:
         held, kept = _split(len(data.x), task.validation, seed)
-        history = nn.fit(
-            model,
-            trainer,
-            (data.x[kept], data.y[kept]),
-            epochs=_epochs(task, method),
-            batch_size=len(kept) if method.whole else task.batch_size,
-            validation=(data.x[held], data.y[held]) if len(held) else None,
-            callbacks=_callbacks(task, held),
-            checkpoint=None if out is None else out / f"{stem}.checkpoint",
-            progress=None if progress else False,
-            seed=seed,
-        )
-        model, metrics = history.model, history.metrics
+        trained = data.x[kept], data.y[kept]
+        validation = (data.x[held], data.y[held]) if len(held) else None
+        if method.whole:
+            epochs = _epochs(task, method)
+            parts = trained, validation
+            model, metrics = _solve(trainer, model, epochs, parts, data.loss)
+        else:
+            history = nn.fit(
+                model,
+                trainer,
+                trained,
+                epochs=_epochs(task, method),
+                batch_size=task.batch_size,
+                validation=validation,
+                callbacks=_callbacks(task, held),
+                checkpoint=None if out is None else out / f"{stem}.checkpoint",
+                progress=None if progress else False,
+                seed=seed,
+            )
+            model, metrics = history.model, history.metrics
     seconds = sum(metrics.get("seconds", [])) or time.perf_counter() - began
     test = nn.evaluate(model, (data.test_x, data.test_y), loss=data.loss)
     if out is not None and train:
@@ -153,6 +160,22 @@ def train_once(
         nn.save(out / f"{stem}.model", model, info)
     parameters = sum(np.size(leaf) for leaf in _parameters(model))
     return Run(name, seed, metrics, test, seconds, parameters)
+
+
+def _solve(trainer, model, epochs, parts, loss):
+    """Fits all data at once, a batch in memory at a time; again for every epoch."""
+    metrics: dict[str, list] = {}
+    trained, validation = parts
+    for epoch in range(1, epochs + 1):
+        start = time.perf_counter()
+        model = trainer.solve(model, trained)
+        row = {"epoch": epoch, "seconds": time.perf_counter() - start}
+        row |= nn.evaluate(model, trained, loss=loss)
+        if validation is not None:
+            found = nn.evaluate(model, validation, loss=loss)
+            row |= {f"validation_{k}": v for k, v in found.items()}
+        metrics = {k: [*metrics.get(k, []), v] for k, v in row.items()}
+    return model, metrics
 
 
 def _epochs(task: Task, method: Method) -> int:

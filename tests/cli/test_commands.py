@@ -45,6 +45,14 @@ def test_train_prints_json_only(table):
     assert all(len(curves["epoch"]) == 8 for curves in found["curves"])
 
 
+def test_closed_form_training(table):
+    args = ("train", "--dataset", table, "--method", "zorb", "--seeds", 0, "--json")
+    network = ("--network", "Dense[16] Sigmoid Dense[2] Softmax")
+    found = json.loads(run(*args, *network).stdout)
+    assert found["runs"][0]["test_accuracy"] > 0.8
+    assert found["curves"][0]["epoch"] == [1]
+
+
 def test_resumed_training_is_the_uninterrupted_one(table, tmp_path):
     common = ("train", "--dataset", table, "--method", "adam", "--network", "linear")
     whole, parts = tmp_path / "whole", tmp_path / "parts"

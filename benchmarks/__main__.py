@@ -32,7 +32,9 @@ from benchmarks import (
     module,
     nearest_correlation,
     projections,
+    projections_training,
     qp,
+    zorb,
 )
 
 
@@ -64,6 +66,8 @@ SECTIONS = {
     "Constrained problems": (competitive, ["--quick"], []),
     "Competitive steps": (competitive_cost, ["--rounds", "7"], ["--rounds", "31"]),
     "Projections": (projections, ["--quick"], []),
+    "Training by projections": (projections_training, [], ["--full"]),
+    "Training by least squares": (zorb, ["--quick"], []),
     "Multiplexed gradient descent": (
         mgd,
         ["--rounds", "5", "--methods", "weights", "nodes", "backpropagation"],

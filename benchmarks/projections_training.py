@@ -166,7 +166,11 @@ def step_times(data, rounds=9, steps=20):
 def main(arguments):
     """Print the tables."""
     full = "--full" in arguments
-    train, test = fashion_mnist()
+    try:
+        train, test = fashion_mnist()
+    except FileNotFoundError as error:
+        print(f"Not run: {error}")
+        return
     all_epochs, seeds = ((1, 2, 5, 10), (1, 2, 3)) if full else ((1, 2), (1,))
     found: dict[str, list] = {}
     for epochs in all_epochs:

@@ -11,6 +11,7 @@ from typing import Any
 
 import optax
 
+import fixproj
 from fixproj import nn
 from fixproj.nn import AbstractTrainer
 
@@ -59,7 +60,7 @@ def _optimiser(name: str, rate: float) -> Method:
 
 def _projections(outer: bool):
     def make(loss, learning_rate, options):
-        options = dict(options)
+        options = {"loss": loss, **options}
         if outer:
             options["outer"] = optax.adam(learning_rate or 3e-3)
         elif learning_rate is not None:
@@ -67,30 +68,38 @@ def _projections(outer: bool):
                 "projections has no learning rate; its steps are set by -o "
                 "parameter_weight=NUMBER. projections-adam has one."
             )
-        return _call("nn.Projections", nn.Projections, loss=loss, **options)
+        return _call("nn.Projections", nn.Projections, **options)
 
     return make
 
 
-def _from_nn(name: str):
-    """A trainer that takes the loss and a learning rate if its signature has them."""
+def _neurons(name: str, parameter: str | None = None) -> Method:
+    """A feasibility method on the constraints of single neurons, as PJAX has it."""
 
     def make(loss, learning_rate, options):
-        factory = getattr(nn, name)
-        known = inspect.signature(factory).parameters
-        options = dict(options)
-        if "loss" in known:
-            options.setdefault("loss", loss)
         if learning_rate is not None:
-            if "learning_rate" in known:
-                options["learning_rate"] = learning_rate
-            elif "optimiser" in known:
-                options["optimiser"] = optax.adam(learning_rate)
-            else:
-                raise MethodError(f"{name.lower()} has no learning rate.")
-        return _call(f"nn.{name}", factory, **options)
+            raise MethodError(f"{name} has no learning rate.")
+        options = {"loss": loss, **options}
+        own: Options = {}
+        if parameter is not None and parameter in options:
+            own[parameter] = options.pop(parameter)
+        method = _call(f"fixproj.{name}", getattr(fixproj, name), **own)
+        return _call("nn.Projections", nn.Projections, "neuron", method, **options)
 
-    return make
+    more = "" if parameter is None else f", {parameter}=NUMBER"
+    return Method(f"{name} on single neurons (sweeps=50{more}).", make, "Projections")
+
+
+def _mgd(loss, learning_rate, options):
+    rate = learning_rate or 1e-2
+    chosen = {"loss": loss, "perturb": "nodes", "scheme": "forward", "probes": 7}
+    return _call("nn.MGD", nn.MGD, optax.adam(rate), **(chosen | options))
+
+
+def _zorb(loss, learning_rate, options):
+    if learning_rate is not None:
+        raise MethodError("zorb has no learning rate.")
+    return _call("nn.ZORB", nn.ZORB, **({"loss": loss} | options))
 
 
 def _call(what: str, factory: Callable, *args: Any, **options: Any) -> Any:
@@ -113,14 +122,14 @@ METHODS: dict[str, Method] = {
         _projections(True),
         "Projections",
     ),
+    "ap": _neurons("AlternatingProjections"),
+    "cp": _neurons("CyclicProjections"),
+    "dm": _neurons("DifferenceMap", "beta"),
+    "dr": _neurons("DouglasRachford", "relaxation"),
     "mgd": Method(
-        "Multiplexed gradient descent: evaluations of the cost only.",
-        _from_nn("MGD"),
-        "MGD",
+        "Multiplexed gradient descent, of nodes unless -o perturb=weights.", _mgd, "MGD"
     ),
-    "zorb": Method(
-        "Least squares, layer by layer; one epoch.", _from_nn("ZORB"), "ZORB", True
-    ),
+    "zorb": Method("Least squares, layer by layer; one epoch.", _zorb, "ZORB", True),
     "adam": _optimiser("adam", 3e-3),
     "adamw": _optimiser("adamw", 3e-3),
     "adagrad": _optimiser("adagrad", 1e-2),

@@ -42,7 +42,12 @@ LAYERS = {
     "flatten": (0, 0),
     "layernorm": (0, 0),
 }
-_ALIASES = {"linear": "dense", "conv": "conv2d", "leaky_relu": "leakyrelu"}
+_ALIASES = {
+    "linear": "dense",
+    "conv": "conv2d",
+    "convolution2d": "conv2d",
+    "leaky_relu": "leakyrelu",
+}
 # A size beyond this is a slip of the pen.
 _LARGEST = 1_000_000
 

@@ -159,4 +159,4 @@ def methods_help() -> str:
     for name, method in METHODS.items():
         note = "" if method.available else " (not in this build)"
         lines.append(f"{name:17} {method.summary}{note}")
-    return "\b\n" + "\n".join(lines)
+    return "\b\nMethods:\n  " + "\n  ".join(lines) + "\n"

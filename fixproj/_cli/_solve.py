@@ -102,7 +102,13 @@ def _program(file, options):
     lines = [f"{name:12} {shown(value)}" for name, value in found.items()]
     lines[5] = f"{'objective':12} {found['objective']:.12g}"
     if options["out"] is not None:
-        np.savez(options["out"], x=x, objective=found["objective"], solved=solved)
+        np.savez(
+            options["out"],
+            x=x,
+            y=np.asarray(sol.stats["dual"]),
+            objective=found["objective"],
+            solved=solved,
+        )
         lines.append(f"Wrote {options['out']}")
     elif len(x) <= _FEW:
         lines.append(f"{'x':12} {' '.join(f'{v:.8g}' for v in x)}")

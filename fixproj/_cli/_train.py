@@ -7,7 +7,13 @@ import click
 from fixproj._cli._errors import reports_errors
 from fixproj._cli._lists import ListCommand
 from fixproj._cli._methods import METHODS, method_named
-from fixproj._cli._options import Pairs, settings_of, task_of, task_options
+from fixproj._cli._options import (
+    Pairs,
+    methods_help,
+    settings_of,
+    task_of,
+    task_options,
+)
 from fixproj._cli._output import print_json, table, write_csv, write_json
 from fixproj._cli._run import open_folder, train_once
 
@@ -24,7 +30,7 @@ Examples:
 """
 
 
-@click.command(cls=ListCommand, epilog=_EPILOG)
+@click.command(cls=ListCommand, epilog=f"{methods_help()}\n{_EPILOG}")
 @click.option(
     "-m",
     "--method",

@@ -12,6 +12,7 @@ import scipy.io
 import scipy.sparse
 from click.testing import CliRunner
 
+import fixproj as fp
 from fixproj import nn
 from fixproj._cli import fixproj
 from fixproj._cli._methods import METHODS
@@ -147,6 +148,16 @@ def test_every_method_makes_a_trainer(name):
     assert isinstance(trainer, nn.AbstractTrainer)
 
 
+def test_what_pjax_takes():
+    make = METHODS["dm"].make
+    trainer = make("cross_entropy", None, {"beta": 0.5, "sweeps": 7, "loss": "margin"})
+    assert isinstance(trainer, nn.Projections) and trainer.granularity == "neuron"
+    assert isinstance(trainer.method, fp.DifferenceMap) and trainer.method.beta == 0.5
+    assert (trainer.sweeps, trainer.loss) == (7, "margin")
+    message = run("train", "--method", "ap", "-o", "beta=1", code=1).stderr
+    assert "no option 'beta'" in message
+
+
 def test_solve_programs(tmp_path):
     P, q = np.array([[4.0, 1], [1, 2]]), np.array([1.0, 1])
     A = np.array([[1.0, 1], [1, 0], [0, 1]])
@@ -161,7 +172,9 @@ def test_solve_programs(tmp_path):
     bounds = {"l": np.c_[[1.0, 0, 0]], "u": np.c_[[1, 0.7, 0.7]], "r": 2.0}
     scipy.io.savemat(mat, sparse | bounds | {"q": np.c_[q]})
     assert "objective    3.88" in run("solve", mat, "--out", out).stdout
-    np.testing.assert_allclose(np.load(out)["x"], [0.3, 0.7], atol=1e-7)
+    x, y = (np.load(out)[name] for name in "xy")
+    np.testing.assert_allclose(x, [0.3, 0.7], atol=1e-7)
+    np.testing.assert_allclose(P @ x + q + A.T @ y, 0, atol=1e-7)
     np.savez(path, P=P, q=q, A=A, l=[3, 0, 0], u=[3, 1, 1])
     assert "infeasible" in run("solve", path, code=3).stdout
     np.savez(path, P=P, q=q, A=A, l=[1, 2], u=[1, 2])

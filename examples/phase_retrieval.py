@@ -39,7 +39,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 BETA = 0.5
 GOAL = 0.95
-CHUNK = 20
+CHUNK = 10
 
 
 class FewBright(eqx.Module):
@@ -102,33 +102,31 @@ def read(path: pathlib.Path):
 
 
 @eqx.filter_jit
-def _power_inside(sets, state):
-    """The share of the power of B's point in the pixels of A's, and both points."""
+def _search(map_, sets, z):
+    """`CHUNK` steps: `z`, the share of B's power in A's pixels, and A's point."""
+    z = jax.lax.fori_loop(0, CHUNK, lambda _, z: map_.apply(z), z)
     bright, measured = sets
-    x = bright.project(state.z)
-    y = measured.project(2 * x - state.z)
+    x = bright.project(z)
+    y = measured.project(2 * x - z)
     inside = jnp.where(x > 0, y, 0)
     # By Parseval, without the zero frequency, which is the image's own.
     modulus = measured.modulus
     total = 2 * jnp.sum(modulus**2) - jnp.sum(modulus[:, 0] ** 2)
     mean = jnp.sum(inside) / x.shape[0]
-    return jnp.sum(inside**2) / (total + mean**2), x
+    return z, jnp.sum(inside**2) / (total + mean**2), x
 
 
 def retrieve(modulus, bright: int, key, max_steps: int, beta: float = BETA):
     """Search from one start: the image, the steps, and the share of the power."""
     size = modulus.shape[0]
     sets = [FewBright(bright), FourierModulus(jnp.asarray(modulus))]
-    start = sets[1].project(jr.uniform(key, (size, size), jnp.float32))
-    problem, state, steps = fp.Feasibility(sets, start), None, 0
-    while True:
-        solution = fp.solve(
-            problem, fp.RRR(beta), max_steps=CHUNK, state=state, throw=False
-        )
-        state, steps = solution.state, steps + CHUNK
-        share, image = _power_inside(sets, state)
-        if float(share) > GOAL or steps >= max_steps:
-            return np.asarray(image), steps, float(share)
+    z = sets[1].project(jr.uniform(key, (size, size), jnp.float32))
+    map_ = fp.RRR(beta).make_map(fp.Feasibility(sets, z))
+    steps, share, image = 0, jnp.zeros(()), z
+    while steps < max_steps and not float(share) > GOAL:
+        z, share, image = _search(map_, sets, z)
+        steps += CHUNK
+    return np.asarray(image), steps, float(share)
 
 
 def main():

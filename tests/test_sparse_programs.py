@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from jax.experimental import sparse as jsparse
 
 import fixproj as fp
-from fixproj._qp import _canonical, _factor, _plan
+from fixproj._qp import _band, _canonical, _factor, _plan
 from fixproj.projections import NonNegative, SecondOrderCone
 
 
@@ -38,6 +38,7 @@ def no_dense(monkeypatch):
     """As if the programs of these tests were large."""
     monkeypatch.setattr(_plan, "_SMALL", 0)
     monkeypatch.setattr(_plan, "_DENSE_UNKNOWNS", 0)
+    monkeypatch.setattr(_band, "_APART_FROM", 0)
 
 
 @pytest.mark.one_precision

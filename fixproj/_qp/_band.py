@@ -9,8 +9,9 @@ fill the band. They are kept out of it and added by the formula of Woodbury. Cut
 McKee (1969), Reducing the bandwidth of sparse symmetric matrices; Golub & Van Loan
 (2013), Matrix computations, sections 2.1.4 and 4.5.
 
-Which rows are kept out is decided by counting operations. With a single block, the
-factorisation is a dense one, of a matrix that is put together from its entries.
+Which rows are kept out is decided by counting operations; none in a small program, as
+the formula costs digits where the rest is nearly singular, in linear programs say. With
+a single block, the factorisation is a dense one, of a matrix put together from entries.
 """
 
 from typing import Any
@@ -27,6 +28,7 @@ from ._linear import Sparse
 
 # A narrower band is cut into blocks of this size: more arithmetic in less time.
 _LEAST_BLOCK = 48
+_APART_FROM = 2500
 _LARGEST_STORE = 60_000_000
 _LARGEST_COUNT = 20_000_000
 _REFINEMENTS = 2
@@ -60,7 +62,9 @@ def band_of(P: Any, G: Any) -> Band | None:
     best = None
     for limit in (np.inf, 200, 100, 50, 20, 10):
         long = lengths > limit
-        if (limit < np.inf and not long.any()) or 4 * long.sum() > n:
+        if limit < np.inf and (n < _APART_FROM or not long.any()):
+            continue
+        if 4 * long.sum() > n:
             continue
         count = float(np.sum(np.where(long, 0, lengths).astype(float) ** 2))
         if count > _LARGEST_COUNT:

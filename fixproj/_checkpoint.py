@@ -10,8 +10,10 @@ which is a sum, so that every process of a sharded solve finds the same.
 """
 
 import dataclasses
+import errno
 import os
 import pathlib
+import time
 from typing import Any
 
 import equinox as eqx
@@ -66,6 +68,11 @@ class CheckpointError(RuntimeError):
     """A checkpoint that cannot be written, cannot be read, or is of another solve."""
 
 
+# After Ctrl-C has cut a saving short, threads of Orbax may still be writing it.
+_IN_THE_WAY = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
+_TRIES, _PAUSE = 10, 0.2  # seconds
+
+
 class Store:
     """The savings of one solve; to be used in a `with` statement.
 
@@ -114,14 +121,17 @@ class Store:
             "checksum": int(_checksum(leaves)),
         }
         args = self._ocp.args
+        items = args.Composite(
+            header=args.JsonSave(header), leaves=args.StandardSave(leaves)
+        )
         with self._named("written"):
-            self._manager.save(
-                steps,
-                args=args.Composite(
-                    header=args.JsonSave(header), leaves=args.StandardSave(leaves)
-                ),
-                force=True,
-            )
+            for left in reversed(range(_TRIES)):
+                try:
+                    return self._manager.save(steps, args=items, force=True)
+                except OSError as error:
+                    if error.errno not in _IN_THE_WAY or not left:
+                        raise
+                    time.sleep(_PAUSE)
 
     def load(self, like: PyTree) -> PyTree:
         """The newest saving, as a tree like `like`, with its shardings.

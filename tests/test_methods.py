@@ -292,7 +292,7 @@ _AXIS = np.array([1.0, 0.0, 0.0])
     [
         # Apart, tangent (no multipliers), without interior, a single point.
         ([proj.Halfspace(-_AXIS, -2.5), proj.L2Ball(2.0)], "infeasible_suspected"),
-        ([proj.Halfspace(-_AXIS, -2.0), proj.L2Ball(2.0)], "stagnated"),
+        ([proj.Halfspace(-_AXIS, -2.0), proj.L2Ball(2.0)], "touching"),
         pytest.param(
             [proj.Halfspace(_AXIS, 1.0), proj.Halfspace(-_AXIS, -1.0)],
             "successful",
@@ -311,7 +311,12 @@ def test_how_the_interior_point_ends(sets, result):
         sets = jax.tree.map(lambda x: x.astype(float), sets)
         point = jnp.array([8.0, 4.0, 5.0])
         solution = fp.nearest_point(sets, point, throw=False)
-        assert solution.result == getattr(fp.RESULTS, result)
+        if result == "touching":
+            # Which one is a matter of rounding, but it is no success.
+            names = "stagnated", "infeasible_suspected"
+            assert any(solution.result == getattr(fp.RESULTS, name) for name in names)
+        else:
+            assert solution.result == getattr(fp.RESULTS, result)
         if result == "infeasible_suspected":
             assert float(solution.stats["violation"]) > 0.2
         else:

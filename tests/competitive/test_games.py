@@ -306,14 +306,14 @@ def test_policy_optimisation_of_fax():
         temperature, discount = 1e-2, 0.9
 
         def objective(z, args):
-            policy = jax.nn.softmax(z[0] / temperature, axis=0)
+            policy = jax.nn.softmax(z[0] / temperature, axis=1)
             p = jnp.einsum("ast,sa->st", transition, policy)
             r = jnp.einsum("sa,sa->s", reward, policy)
             return -jnp.mean(jnp.linalg.solve(jnp.eye(2) - discount * p, r))
 
         def bellman(z, args):
             q, (logits, reward_hat) = z
-            p = jax.nn.softmax(logits / temperature, axis=0)
+            p = jax.nn.softmax(logits / temperature, axis=-1)
             v = temperature * jax.nn.logsumexp(q / temperature, axis=1)
             return reward_hat + discount * jnp.einsum("ast,t->sa", p, v) - q
 

@@ -127,7 +127,8 @@ class Store:
         with self._named("written"):
             for left in reversed(range(_TRIES)):
                 try:
-                    return self._manager.save(steps, args=items, force=True)
+                    self._manager.save(steps, args=items, force=True)
+                    break
                 except OSError as error:
                     if error.errno not in _IN_THE_WAY or not left:
                         raise

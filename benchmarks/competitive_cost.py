@@ -111,7 +111,7 @@ def main(arguments=None):
     print("|---|---|---|---|---|---|---|")
     for name, game in (("bilinear", _bilinear()), ("network", _network())):
         f, x, y = _flat(game)
-        for step in (0.01, 0.1, 0.3):
+        for step in (0.01, 0.1, 0.2, 0.3):
             runs = []
             for method in (competitive.SimultaneousGradient, competitive.CGD):
                 map_ = method(step).make_map(game)
@@ -123,7 +123,7 @@ def main(arguments=None):
                 for _ in range(10):
                     z = move(z)
                 calls[label] = lambda move=move, z=z: move(z)
-            times = interleaved(calls, rounds=rounds)
+            times = interleaved(calls, rounds=rounds, least_sample=0.02)
             ms = [1e3 * times.median(label) for label in calls]
             factors = [times.ratio(label, "gradient") for label in calls]
             print(

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import lineax as lx
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import PyTree
 
 from .. import _tree
 from ._field import add, scaled, times
@@ -28,6 +28,9 @@ from ._field import add, scaled, times
 
 DENSE_LIMIT = 256
 """Up to so many unknowns a system is solved densely."""
+
+# How exact an answer is, relative to it, and for how many steps one is sought.
+_TOLERANCE, _MOST = 2e-2, 100
 
 
 def solve(
@@ -93,57 +96,64 @@ def first_player(
         return _tree.subtract(w, times(s, inner))
 
     if symmetric and solver is None and _tree.real_size(g_x) > DENSE_LIMIT:
-        # What both answer to the start is the start plus the residual of the system.
-        # Where players hardly change their minds that is all, and costs two products.
-        dy = second(start)
-        dx = answer(g_x, a_x, d_xy(dy))
-        residual = _tree.subtract(dx, start)
-        rtol = _tree.coarsest_epsilon(g_x) ** 0.25
-        near = _tree.two_norm(residual) <= rtol * _tree.two_norm(dx)
-
-        def improve(dx, dy):
-            residual = divide(_tree.subtract(dx, start), s)
-            scale = _tree.two_norm(divide(dx, s))
-            change = conjugate_gradient(product, residual, rtol * scale)
-            dx = _tree.add_scaled(start, 1, times(s, change))
-            return dx, second(dx)
-
-        return jax.lax.cond(near, lambda dx, dy: (dx, dy), improve, dx, dy)
+        return _improve(gradients, products, metrics, start)
     right = _tree.subtract(d_xy(times(a_y, g_y)), g_x)
     dx = times(s, solve(product, times(s, right), solver, symmetric, divide(start, s)))
     return dx, second(dx)
 
 
-def conjugate_gradient(
-    product: Callable[[PyTree], PyTree],
-    right: PyTree,
-    tolerance: Float[Array, ""],
-    max_steps: int = 100,
-) -> PyTree:
-    """Solve `product(u) = right` from u = 0, to a residual of 2-norm `tolerance`.
+def _improve(
+    gradients: tuple[PyTree, PyTree],
+    products: tuple[Callable, Callable],
+    metrics: tuple[PyTree, PyTree],
+    u: PyTree,
+) -> tuple[PyTree, PyTree]:
+    """Both answers in a zero-sum game, by conjugate gradients from a guess u for dx.
 
-    Hestenes & Stiefel (1952), for a positive definite product. lineax's wants the steps
-    to be small as well, which costs one more product.
+    With K = -A_x D_xy A_y D_yx the system is (I + K) dx = b, positive definite in the
+    inner product of 1 / A_x. What both answer to u, dy and then dx = u + r, has the
+    preconditioned residual r = b - (I + K) u, and the error K (I + K)^(-1) r of dx is
+    smaller than r where the players hardly mind each other. So the directions of the
+    last move often are good enough a guess, and cost two products. Every step of
+    Hestenes & Stiefel (1952) costs two more. The largest of the Rayleigh quotients of K
+    that come up stands for its norm.
     """
+    (g_x, g_y), (d_xy, d_yx), (a_x, a_y) = gradients, products, metrics
+    square = lambda v: _tree.inner_product(v, divide(v, a_x))
+    effect = d_yx(u)
+    dy = answer(g_y, a_y, effect)
+    dx = answer(g_x, a_x, d_xy(dy))
+    r = _tree.subtract(dx, u)
+    mind, size = _tree.inner_product(effect, times(a_y, effect)), square(u)
+    quotient = jnp.where(size > 0, mind / jnp.where(size > 0, size, 1), 1)
+    limit = _TOLERANCE**2 * square(dx)
 
     def keep_on(carry):
-        _, _, _, size, count = carry
-        return (size > tolerance**2) & (count < max_steps)
+        _, _, _, _, size, quotient, count = carry
+        return (jnp.minimum(quotient, 1) ** 2 * size > limit) & (count < _MOST)
 
     def body(carry):
-        u, r, p, size, count = carry
-        ap = product(p)
-        length = size / _tree.inner_product(p, ap)
+        u, r, p, dy, size, quotient, count = carry
+        change = times(a_y, d_yx(p))
+        turned = times(a_x, d_xy(change))
+        squared = square(p)
+        mind = -_tree.inner_product(p, divide(turned, a_x))
+        length = size / (squared + mind)
         u = _tree.add_scaled(u, length, p)
-        r = _tree.add_scaled(r, -length, ap)
-        now = _tree.inner_product(r, r)
+        dy = _tree.add_scaled(dy, -length, change)
+        r = _tree.add_scaled(r, -length, _tree.subtract(p, turned))
+        now = square(r)
         p = _tree.add_scaled(r, now / size, p)
-        return u, r, p, now, count + 1
+        quotient = jnp.maximum(quotient, mind / squared)
+        return u, r, p, dy, now, quotient, count + 1
 
-    zero = scaled(0, right)
-    size = _tree.inner_product(right, right)
-    carry = (zero, right, right, size, jnp.zeros((), jnp.int32))
-    return jax.lax.while_loop(keep_on, body, carry)[0]
+    def improve():
+        u, r, _, dy, *_ = jax.lax.while_loop(keep_on, body, start)
+        return add(u, r), dy
+
+    start = (u, r, r, dy, square(r), quotient, jnp.zeros((), jnp.int32))
+    # Not a loop of no steps, whose arrays would be copied.
+    return jax.lax.cond(keep_on(start), improve, lambda: (dx, dy))
 
 
 def divide(a: PyTree, b: PyTree) -> PyTree:
@@ -157,7 +167,5 @@ def answer(gradient: PyTree, metric: PyTree, effect: PyTree) -> PyTree:
 
 
 def constant_like(tree: PyTree, value: Any) -> PyTree:
-    """A tree of arrays filled with a scalar."""
-    return jtu.tree_map(
-        lambda x: jnp.broadcast_to(jnp.asarray(value, x.dtype), x.shape), tree
-    )
+    """A scalar for every leaf of a tree."""
+    return jtu.tree_map(lambda x: jnp.asarray(value, x.dtype), tree)

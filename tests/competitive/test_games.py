@@ -208,13 +208,24 @@ def test_matrix_free_moves_agree_with_the_formula():
             lambda x, y, a: x @ a @ y + x @ x / 2, *map(jnp.asarray, (x, y, a))
         )
         system = np.block([[np.eye(n), step * a], [-step * a.T, np.eye(n)]])
-        move = np.linalg.solve(system, -step * np.concatenate([a @ y + x, -a.T @ x]))
-        for method in (comp.CGD(step), comp.PCGD(step), comp.CGA(step, order="yx")):
+        exact = lambda x, y: np.linalg.solve(
+            system, -step * np.concatenate([a @ y + x, -a.T @ x])
+        )
+        # Inner solves are to 2% in CGD and CGA, and to eps^(1/4) in GMRES.
+        for method, tolerance in (
+            (comp.CGD(step), 0.02),
+            (comp.CGA(step, order="yx"), 0.02),
+            (comp.PCGD(step), 1e-3),
+        ):
             map_ = method.make_map(problem)
-            z = map_.apply(map_.init())
-            found = np.concatenate([z.players[0] - x, z.players[1] - y])
-            # The tolerance of the inner solve is eps^(1/4).
-            np.testing.assert_allclose(found, move, atol=2e-3)
+            apply, z = jax.jit(map_.apply), map_.init()
+            for _ in range(6):
+                before = [np.asarray(p) for p in z.players]
+                z = apply(z)
+                expected = exact(*before)
+                found = np.concatenate(z.players) - np.concatenate(before)
+                error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+                assert error <= tolerance
 
 
 def test_players_who_maximise():

@@ -1,5 +1,6 @@
 """Methods for games on games with known equilibria."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -219,7 +220,7 @@ def test_matrix_free_moves_agree_with_the_formula():
         ):
             map_ = method.make_map(problem)
             z = map_.init()
-            apply = jax.jit(lambda map_, z: map_.apply(z))
+            apply = eqx.filter_jit(lambda map_, z: map_.apply(z))
             for _ in range(6):
                 before = [np.asarray(p) for p in z.players]
                 z = apply(map_, z)

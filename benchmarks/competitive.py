@@ -47,14 +47,14 @@ def _scipy(problem, name):
     for kind, fn in (("eq", problem.equations()), ("ineq", problem.inequalities())):
         if fn is None:
             continue
-        fun = compiled(lambda x, fn=fn: fn(x, None))
-        jac = compiled(jax.jacfwd(fun))
+        plain = lambda x, fn=fn: fn(x, None)
+        fun, jac = compiled(plain), compiled(jax.jacfwd(plain))
         if name == "SLSQP":
             constraints.append({"type": kind, "fun": fun, "jac": jac})
         else:
             upper = 0.0 if kind == "eq" else np.inf
             hess = compiled(
-                lambda x, v, fun=fun: jax.hessian(lambda x: jnp.vdot(v, fun(x)))(x)
+                lambda x, v, fn=plain: jax.hessian(lambda x: jnp.vdot(v, fn(x)))(x)
             )
             constraints.append(
                 scipy.optimize.NonlinearConstraint(fun, 0.0, upper, jac, hess)  # pyright: ignore[reportArgumentType]
@@ -93,7 +93,9 @@ def main(arguments=None):
                             x, count, _ = solve(problem, OURS[name], 1000)
                         else:
                             x, count = _scipy(problem, name)
-                    except (ValueError, np.linalg.LinAlgError):
+                    except (ValueError, np.linalg.LinAlgError) as failure:
+                        if "nan" not in str(failure).lower():
+                            raise
                         continue
                     errors.append(error(problem, x))
                     steps += [count] if errors[-1] <= 1e-6 else []

@@ -1,5 +1,6 @@
 """Solves that go on from disk as if nothing had happened."""
 
+import errno
 import os
 import random
 import shutil
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 import fixproj as fp
-from fixproj import projections as proj
+from fixproj import _checkpoint, projections as proj
 
 
 pytestmark = pytest.mark.one_precision
@@ -223,3 +224,24 @@ def test_twenty_kills(tmp_path):
     whole = fp.solve(_problem(rate=3e-4))
     np.testing.assert_array_equal(np.load(value), whole.value)
     print(f"kills survived: {survived}, steps saved at each: {reached}")
+
+
+def test_what_an_interruption_left_is_waited_for(tmp_path, monkeypatch):
+    """Threads that still write a cut-off saving are in the way of the next one."""
+    problem = fp.FixedPoint(lambda y, args: 0.5 * jnp.cos(y), jnp.ones(3))
+    checkpoint = fp.Checkpoint(tmp_path / "solve", steps=5)
+    monkeypatch.setattr(_checkpoint, "_PAUSE", 0.0)
+    with _checkpoint.Store(checkpoint, problem) as store:
+        save, refused = store._manager.save, [errno.ENOTEMPTY, errno.EEXIST]
+
+        def busy(*args, **options):
+            if refused:
+                raise OSError(refused.pop(), "in the way")
+            return save(*args, **options)
+
+        monkeypatch.setattr(store._manager, "save", busy)
+        store.save(5, {"z": jnp.ones(3)})
+        assert store.newest == 5 and not refused
+        refused += [errno.ENOSPC]
+        with pytest.raises(fp.CheckpointError, match="in the way"):
+            store.save(10, {"z": jnp.ones(3)})

@@ -5,6 +5,9 @@ from jax import lax
 from jaxtyping import Array
 
 
+_FEW = 32
+
+
 def sum_of_copies(x: Array, axis: int) -> Array:
     """`jnp.sum(x, axis)`.
 
@@ -20,6 +23,3 @@ def sum_of_copies(x: Array, axis: int) -> Array:
     exact = {"precision": lax.Precision.HIGHEST, "preferred_element_type": wide}
     total = jnp.tensordot(ones, x, (0, axis), **exact)
     return total.astype(x.dtype)
-
-
-_FEW = 32

@@ -8,33 +8,14 @@ import pytest
 import fixproj as fp
 from fixproj import projections as proj
 
+from . import fuzz
+
 
 pytestmark = pytest.mark.one_precision
 # The other tests are in these two.
 USUAL = [pytest.param(x, marks=pytest.mark.slow) for x in ("float32", "float64")]
 DTYPES = ["bfloat16", "float16", *USUAL]
-ITERATIONS = [
-    fp.Picard(),
-    fp.Picard(relaxation=0.7),
-    fp.Halpern(),
-    fp.Anderson(),
-    fp.Anderson(kind="I"),
-    fp.ACX(),
-    fp.Squarem(),
-    fp.Broyden(),
-]
-METHODS = [
-    fp.AlternatingProjections(),
-    fp.CyclicProjections(),
-    fp.AveragedProjections(extrapolate=True),
-    fp.Dykstra(),
-    fp.DouglasRachford(),
-    fp.CyclicDouglasRachford(),
-    fp.DifferenceMap(),
-    fp.RRR(),
-    fp.RAAR(),
-    fp.Haugazeau(),
-]
+METHODS = [*fuzz.METHODS, fp.CyclicDouglasRachford()]
 MATRIX = np.array([[0.5, 0.2, 0.0], [0.1, 0.4, -0.3], [0.0, 0.3, 0.3]])
 SHIFT = np.array([1.0, -2.0, 0.5])
 
@@ -44,7 +25,7 @@ def test_iterations_keep_the_precision(dtype):
     expected = np.linalg.solve(np.eye(3) - MATRIX, SHIFT)
     with jax.enable_x64(dtype == "float64"):
         args = jnp.asarray(MATRIX, dtype), jnp.asarray(SHIFT, dtype)
-        for iteration in ITERATIONS:
+        for iteration in fuzz.ITERATIONS:
 
             @jax.jit
             def solve(args, iteration=iteration):

@@ -7,7 +7,7 @@ export JAX_PLATFORMS ?= cpu
 # Threads of the small factorisations only get in each other's way.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow test-all fuzz lint format docs bench bench-full package audit clean
+.PHONY: demo test test-slow test-all fuzz lint format docs links bench bench-full package audit clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -36,6 +36,10 @@ format: $(READY)
 
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Asks the links that lead out of the documentation; needs the network.
+links: $(READY)
+	$(BIN)/python -m tests.outside_links
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

@@ -1,7 +1,9 @@
 """Run the benchmarks and write what they print to `benchmarks/RESULTS.md`.
 
 `python -m benchmarks` runs the short form of each, `--full` the long one, and `--only
-"Cones"` renews one section: each says when and on what it was measured.
+"Cones"` renews one section: each says when and on what it was measured, how long it
+took, and how long its processes were busy, which other load changes less. The short
+forms take less than a quarter of an hour together, on two cores.
 """
 
 import argparse
@@ -12,6 +14,7 @@ import os
 import pathlib
 import platform
 import re
+import resource
 import sys
 import time
 
@@ -52,11 +55,11 @@ class _Tee(io.StringIO):
 
 
 SECTIONS = {
-    "Import and first call": (first_call, ["--rounds", "5"], ["--rounds", "15"]),
+    "Import and first call": (first_call, ["--rounds", "3"], ["--rounds", "15"]),
     "Fixed-point iterations": (fixed_point, ["--quick"], []),
-    "Gradients": (implicit, [], ["--full"]),
+    "Gradients": (implicit, ["--quick"], ["--full"]),
     "Feasibility": (feasibility, ["--quick"], []),
-    "Methods for sets": (methods, [], []),
+    "Methods for sets": (methods, ["--quick"], []),
     "Nearest correlation matrices": (nearest_correlation, ["--quick"], []),
     "Composite problems": (composite, ["--quick"], []),
     "Cones": (cones, ["--quick"], []),
@@ -64,13 +67,13 @@ SECTIONS = {
     "Quadratic programs": (qp, ["--quick"], []),
     "Conic programs": (conic, ["--quick"], []),
     "Constrained problems": (competitive, ["--quick"], []),
-    "Competitive steps": (competitive_cost, ["--rounds", "7"], ["--rounds", "31"]),
+    "Competitive steps": (competitive_cost, ["--quick"], ["--rounds", "31"]),
     "Projections": (projections, ["--quick"], []),
     "Training by projections": (projections_training, [], ["--full"]),
     "Training by least squares": (zorb, ["--quick"], []),
     "Multiplexed gradient descent": (
         mgd,
-        ["--rounds", "5", "--methods", "weights", "nodes", "backpropagation"],
+        ["--rounds", "3", "--methods", "weights", "nodes", "backpropagation"],
         ["--seeds", "3", "--passes", "11700", "100000"],
     ),
 }
@@ -95,18 +98,26 @@ def main():
 def _measure(title: str, full: bool) -> str:
     script, short, long = SECTIONS[title]
     tee = _Tee(sys.stdout)
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), _busy()
     with contextlib.redirect_stdout(tee):
         print(f"{(script.__doc__ or '').strip()}\n")
         script.main(long if full else short)
-    seconds = time.perf_counter() - start
+    seconds, busy = time.perf_counter() - start, _busy() - busy
     origin = (
         f"*{'Long' if full else 'Short'} form, {datetime.date.today()}, "
         f"{os.cpu_count()} cores ({platform.machine()}), "
         f"{jax.default_backend()} backend, jax {jax.__version__}, "
-        f"Python {platform.python_version()}; took {seconds:.0f} s.*"
+        f"Python {platform.python_version()}; took {seconds:.0f} s, "
+        f"busy {busy:.0f} s.*"
     )
     return f"{origin}\n\n{tee.getvalue().strip()}"
+
+
+def _busy() -> float:
+    """Seconds that this process and those it started were busy, on all cores."""
+    kinds = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+    found = map(resource.getrusage, kinds)
+    return sum(usage.ru_utime + usage.ru_stime for usage in found)
 
 
 def _read_sections() -> dict[str, str]:

@@ -106,12 +106,15 @@ def main(arguments=None):
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
-    rounds = parser.parse_args(arguments).rounds
+    parser.add_argument("--quick", action="store_true", help="two steps, 5 rounds")
+    options = parser.parse_args(arguments)
+    rounds = 5 if options.quick else options.rounds
+    steps = (0.1, 0.3) if options.quick else (0.01, 0.1, 0.2, 0.3)
     print("| game | step | gradient, ms | CGD, ms | factor | CGDs, ms | factor |")
     print("|---|---|---|---|---|---|---|")
     for name, game in (("bilinear", _bilinear()), ("network", _network())):
         f, x, y = _flat(game)
-        for step in (0.01, 0.1, 0.2, 0.3):
+        for step in steps:
             runs = []
             for method in (competitive.SimultaneousGradient, competitive.CGD):
                 map_ = method(step).make_map(game)

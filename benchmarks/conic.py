@@ -147,7 +147,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with jax.enable_x64(True):
         small()
-        large(100, 1 if options.quick else 5)
+        large(60 if options.quick else 100, 1 if options.quick else 5)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Gradients through fixed points: accuracy, time and memory, against other libraries.
 
-    python -m benchmarks.implicit [--full] [--fax CHECKOUT] [--rows NAME ...]
+    python -m benchmarks.implicit [--quick | --full] [--fax CHECKOUT] [--rows NAME ...]
 
 Rows: linear maps y -> A y + b with a Gaussian A of spectral radius rho (its eigenvalues
 fill a disc, which no acceleration can exploit) or a symmetric one, power iteration, and
@@ -283,6 +283,17 @@ def memory():
     print(markdown_table(["library", *map(str, steps)], table))
 
 
+# What a short run makes do with: slow, fast, symmetric, large, a network's layer.
+QUICK = (
+    "linear n=100 rho=0.5",
+    "linear n=100 rho=0.99",
+    "symmetric n=100 rho=0.9",
+    "linear n=1000 rho=0.9",
+    "power n=100",
+    "layer 64x256",
+)
+
+
 def rows(full: bool, dtype: str):
     """From names to what makes a row."""
     found = {}
@@ -307,16 +318,20 @@ def main(arguments=None):
     """Print the tables."""
     parser = argparse.ArgumentParser(description="Gradients through fixed points.")
     parser.add_argument("--full", action="store_true", help="all rows, more rounds")
+    parser.add_argument("--quick", action="store_true", help="6 rows, fewer rounds")
     parser.add_argument("--fax", metavar="CHECKOUT", help="a checkout of fax")
     parser.add_argument("--rows", nargs="+", metavar="NAME", help="only these")
     parser.add_argument("--dtype", choices=["float32", "float64"])
     options = parser.parse_args(arguments)
     budget, rounds = (20.0, 11) if options.full else (4.0, 5)
+    chosen = options.rows
+    if options.quick:
+        budget, chosen = 2.0, chosen or QUICK
     for dtype in [options.dtype] if options.dtype else ["float64", "float32"]:
         with jax.enable_x64(dtype == "float64"):
             errors, times = [], []
             for name, make in rows(options.full, dtype).items():
-                if options.rows and name not in options.rows:
+                if chosen and name not in chosen:
                     continue
                 print(f"running {name} {dtype}", file=sys.stderr, flush=True)
                 row = make()

@@ -1,9 +1,10 @@
 """Steps of every method for feasibility, by plain iteration and with Anderson.
 
 Two problems with a common interior: a box, a halfspace, a ball and a plane in six
-dimensions, and eight halfspaces and a ball in five. In float64, to the default
-tolerance, from one start; a method that does not end in 100 000 steps has a dash. The
-last column is how far the answers of the first run are from the nearest point.
+dimensions, and eight halfspaces (with `--quick` four) and a ball in five. In float64,
+to the default tolerance, from one start; a method that does not end in 100 000 steps
+has a dash. The last column is how far the answers of the first run are from the nearest
+point.
 """
 
 import argparse
@@ -67,10 +68,12 @@ def _steps(sets, start, method, iteration):
 
 def main(arguments=None):
     """Print a table."""
-    argparse.ArgumentParser(description="Methods.").parse_args(arguments)
+    parser = argparse.ArgumentParser(description="Methods.")
+    parser.add_argument("--quick", action="store_true", help="fewer halfspaces")
+    quick = parser.parse_args(arguments).quick
     rows = []
     with jax.enable_x64(True):
-        problems = [four_sets(), polyhedron()]
+        problems = [four_sets(), polyhedron(m=4 if quick else 8)]
         nearest = [fp.nearest_point(*problem).value for problem in problems]
         for name, method in METHODS.items():
             row = [name]

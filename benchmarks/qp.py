@@ -224,7 +224,8 @@ def main(arguments: list[str] | None = None) -> None:
         gradients()
         special_forms(3)
         batched(7 if options.quick else 15)
-        single((100, 300, 1000), 3 if options.quick else 9)
+        sizes = (100, 300) if options.quick else (100, 300, 1000)
+        single(sizes, 3 if options.quick else 9)
         if options.maros:
             maros_meszaros.main([options.maros])
 

@@ -182,45 +182,54 @@ def train_equilibrium(data, epochs=20, batch_size=64):
 
 def draw(path, curves, residuals, shares, images, labels, guesses):
     """Learning curves, residual curves, the shares, and some classified digits."""
-    figure = plt.figure(figsize=(13, 7.5), layout="constrained")
-    halves = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.6, 1])
-    top, bottom = halves[:, 0]
-    left, middle, right = top.subplots(1, 3)
+    # Narrow and of large letters, to be read where it is shrunk to a telephone.
+    plt.rc("font", size=11)
+    plt.rc("legend", fontsize=9.5)
+    figure = plt.figure(figsize=(6.8, 6.2), layout="constrained")
+    (training, residual), (share, corner) = figure.subplots(2, 2)
     for name, curve in curves.items():
-        left.plot(range(1, len(curve) + 1), curve, label=name)
-    left.set(
+        training.plot(range(1, len(curve) + 1), curve, label=name)
+    training.set(
         title="Training on digits",
         xlabel="epoch",
         ylabel="test accuracy",
-        ylim=(0.85, 1),
+        ylim=(0.8, 1),
+        xticks=range(5, 21, 5),
     )
-    left.legend(loc="lower right")
+    training.legend(loc="lower right")
     for name, curve in residuals.items():
-        middle.semilogy(range(1, len(curve) + 1), np.maximum(curve, 1e-17), label=name)
-    middle.set(
-        title="Simplex ∩ affine, Douglas-Rachford",
+        curve = np.maximum(curve, 1e-17)
+        residual.semilogy(range(1, len(curve) + 1), curve, label=name)
+    residual.set(
+        title="Simplex ∩ affine",
         xlabel="map evaluations",
         ylabel="residual |T(z) - z|",
     )
-    middle.legend()
+    residual.legend()
     true, found = shares
-    right.bar(np.arange(10) - 0.2, true, 0.4, label="true")
-    right.bar(np.arange(10) + 0.2, found, 0.4, label="from 9 numbers")
-    right.set(
-        title="Class shares of a pile of digits",
+    share.bar(np.arange(10) - 0.2, true, 0.4, label="true")
+    share.bar(np.arange(10) + 0.2, found, 0.4, label="from 9 numbers")
+    share.set(
+        title="Class shares of a pile",
         xlabel="class",
         ylabel="share",
         xticks=range(10),
+        ylim=(0, 0.23),
     )
-    right.legend()
-    bottom.suptitle("Test digits classified by the network trained by projections")
-    grid = bottom.subplots(2, 12, squeeze=False).flat
+    share.legend()
+    corner.axis("off")
+    corner.set_title("Test digits, with guesses")
+    grid = [
+        corner.inset_axes((column / 5, 0.75 - row / 4, 0.18, 0.18))
+        for row in range(4)
+        for column in range(5)
+    ]
     for axes, image, label, guess in zip(grid, images, labels, guesses, strict=True):
         axes.imshow(image.reshape(8, 8), cmap="gray_r")
         axes.set_title(str(guess), color="black" if guess == label else "red", pad=2)
         axes.axis("off")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=130)
     plt.close(figure)
 
 
@@ -288,7 +297,7 @@ def main():
     model = histories["MLP, projections"].model
     guesses = np.argmax(jax.vmap(model)(test_x), -1)
     wrong = np.flatnonzero(guesses != test_y)[:4]
-    shown = np.concatenate([wrong, np.setdiff1d(np.arange(40), wrong)])[:24]
+    shown = np.concatenate([wrong, np.setdiff1d(np.arange(40), wrong)])[:20]
     draw(
         out / "demo.png",
         curves,

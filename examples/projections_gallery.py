@@ -60,18 +60,20 @@ def main(path):
     project = eqx.filter_jit(
         eqx.filter_vmap(lambda s, x: s.project(x), in_axes=(None, 0))
     )
-    figure, axes = plt.subplots(4, 6, figsize=(13, 9.0), layout="constrained")
+    # Narrow, so that its letters can be read where it is shrunk to a telephone.
+    figure, axes = plt.subplots(6, 4, figsize=(6.2, 10.2), layout="constrained")
     for panel, (name, shape) in zip(axes.flat, sets().items(), strict=True):
         inside, nearest = project(shape, fine), project(shape, coarse)
         panel.plot(*inside.T, ",", color="tab:blue", alpha=0.5)
         for x, y in zip(coarse, nearest, strict=True):
             panel.plot(*jnp.stack([x, y]).T, color="0.75", lw=0.6, zorder=0)
         panel.plot(*nearest.T, ".", color="tab:red", ms=3)
-        panel.set(title=name, xlim=(-2.5, 2.5), ylim=(-2.5, 2.5), aspect="equal")
+        panel.set(xlim=(-2.5, 2.5), ylim=(-2.5, 2.5), aspect="equal")
+        panel.set_title(name, fontsize=10.5)
         panel.set_xticks([])
         panel.set_yticks([])
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=120)
     print(f"wrote {path}")
 
 

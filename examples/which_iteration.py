@@ -202,7 +202,8 @@ def run_all(problems):
 
 def draw_curves(path, results):
     """One panel for each problem, one line for each iteration."""
-    figure, panels = plt.subplots(2, 3, figsize=(13, 7.4), layout="constrained")
+    # Narrow, so that its letters can be read where it is shrunk to a telephone.
+    figure, panels = plt.subplots(3, 2, figsize=(6.4, 9.2), layout="constrained")
     lines, floor = {}, TOLERANCE / 30
     for axes, (title, curves) in zip(panels.flat, results.items(), strict=True):
         for name, (curve, outcome) in curves.items():
@@ -213,9 +214,10 @@ def draw_curves(path, results):
             if outcome not in FAILURES:
                 axes.plot(steps[-1], curve[-1], "o", color=color, ms=5, clip_on=False)
         axes.axhline(TOLERANCE, color="black", lw=0.8, ls=":")
-        axes.set(title=title, xlim=(1, MAX_STEPS), ylim=(floor, 1e2))
+        axes.set_title(title, fontsize=10)
+        axes.set(xlim=(1, MAX_STEPS), ylim=(floor, 1e2))
         axes.grid(alpha=0.25)
-    for axes in panels[1]:
+    for axes in panels[-1]:
         axes.set_xlabel("map evaluations")
     for axes in panels[:, 0]:
         axes.set_ylabel("residual $|T(z) - z|_2$")
@@ -223,10 +225,10 @@ def draw_curves(path, results):
         [lines[name] for name in ITERATIONS],
         list(ITERATIONS),
         loc="outside lower center",
-        ncols=len(ITERATIONS),
+        ncols=4,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=130)
     plt.close(figure)
 
 

@@ -57,6 +57,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=20_000)
     parser.add_argument("--batch", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=3, help="see nn.ZORB")
     arguments = parser.parse_args(argv)
     mesh = cluster.join()
     least = _BLOCK * mesh.size
@@ -64,7 +65,7 @@ def main(argv=None):
         parser.error(f"--batch must be a multiple of {least}, and --examples of it")
     start = time.perf_counter()
     model = eqx.nn.MLP(_FEATURES, 2, 512, 1, key=jr.key(0))
-    trainer = nn.ZORB(sweeps=1, rounds=0)
+    trainer = nn.ZORB(sweeps=1, rounds=arguments.rounds, start="pairs")
     model = trainer.solve(model, Batches(mesh, arguments.examples, arguments.batch))
     blocks = [points(10**9 + i) for i in range(20)]
     x, y = (jnp.concatenate(parts) for parts in zip(*blocks, strict=True))

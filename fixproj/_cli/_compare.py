@@ -148,6 +148,8 @@ def summarise(runs: list[Run]) -> list[dict[str, Any]]:
             row["test loss"] = float(np.mean([run.test["loss"] for run in mine]))
         row["epochs"] = float(np.mean([len(run.rows()) for run in mine]))
         row["seconds"] = float(np.mean([run.seconds for run in mine]))
+        extra = [run.compilation for run in mine if run.compilation is not None]
+        row["compilation"] = float(np.mean(extra)) if extra else None
         row["seeds"] = len(mine)
         rows.append(row)
     return rows

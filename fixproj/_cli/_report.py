@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from fixproj import __version__
 from fixproj._cli._output import shown
@@ -32,44 +33,69 @@ def draw_curves(path: Any, runs: Sequence[Run], title: str) -> bool:
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    names = [n for n in ("loss", "accuracy") if any(n in run.metrics for run in runs)]
-    figure = Figure(figsize=(5.2 * len(names), 6.6), layout="constrained", dpi=110)
+    names = _drawn(runs)
+    figure = Figure(figsize=(4.8 * len(names), 6.4), layout="constrained", dpi=110)
     axes = figure.subplots(2, len(names), squeeze=False)
-    methods = list(dict.fromkeys(run.method for run in runs))
     for column, name in enumerate(names):
         for row, over in enumerate(("epoch", "seconds")):
-            axis = axes[row, column]
-            for run in runs:
-                values = run.metrics.get(f"validation_{name}", run.metrics.get(name))
-                if not values:
-                    continue
-                first = next(r for r in runs if r.method == run.method) is run
-                axis.plot(
-                    _places(run, over),
-                    values,
-                    color=f"C{methods.index(run.method) % 10}",
-                    marker="o" if len(values) == 1 else None,
-                    label=run.method if first else None,
-                    lw=1.5,
-                )
-            axis.set(xlabel=over, ylabel=f"{_source(runs, name)} {name}")
-            if name == "loss":
-                axis.set_yscale("log")
-            axis.grid(alpha=0.3)
+            _draw(axes[row, column], runs, name, over)
     axes[0, 0].legend(fontsize=9)
     figure.suptitle(title)
     figure.savefig(path, format="png")
     return True
 
 
+def _panels(runs) -> list[tuple[str, bytes]]:
+    """Each panel of the curves as a title and a PNG of its own, narrow."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return []
+    found = []
+    for over in ("epoch", "seconds"):
+        for name in _drawn(runs):
+            figure = Figure(figsize=(4.8, 3.4), layout="constrained", dpi=150)
+            axis = figure.subplots()
+            _draw(axis, runs, name, over)
+            axis.legend(fontsize=9)
+            picture = io.BytesIO()
+            figure.savefig(picture, format="png")
+            found.append((f"{name} over {over}", picture.getvalue()))
+    return found
+
+
+def _drawn(runs):
+    return [n for n in ("loss", "accuracy") if any(n in run.metrics for run in runs)]
+
+
+def _draw(axis, runs, name, over):
+    """One panel; a method has one colour."""
+    methods = list(dict.fromkeys(run.method for run in runs))
+    for run in runs:
+        values = run.metrics.get(f"validation_{name}", run.metrics.get(name))
+        if not values:
+            continue
+        first = next(r for r in runs if r.method == run.method) is run
+        axis.plot(
+            _places(run, over),
+            values,
+            color=f"C{methods.index(run.method) % 10}",
+            marker="o" if len(values) == 1 else None,
+            label=run.method if first else None,
+            lw=1.5,
+        )
+    label = over if over == "epoch" else "seconds after compilation"
+    axis.set(xlabel=label, ylabel=f"{_source(runs, name)} {name}")
+    if name == "loss":
+        axis.set_yscale("log")
+    axis.grid(alpha=0.3)
+
+
 def _places(run, over):
+    """Epochs, or the seconds at their ends, without those of compilation."""
     if over == "epoch":
         return run.metrics["epoch"]
-    total, places = 0.0, []
-    for seconds in run.metrics["seconds"]:
-        total += seconds
-        places.append(total)
-    return places
+    return np.cumsum(run.metrics["seconds"]) - (run.compilation or 0.0)
 
 
 def _source(runs, name):
@@ -87,7 +113,10 @@ th, td { padding: .35rem .8rem; border-bottom: 1px solid #ccd; text-align: right
   white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 td.best { font-weight: 700; }
-.settings td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+.settings th, .settings td { text-align: left; vertical-align: top; }
+.settings td:last-child { white-space: normal; overflow-wrap: anywhere; }
+.curves { display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); }
 img { max-width: 100%; height: auto; }
 .note { color: #555; } .failed { color: #a00; }
 @media (prefers-color-scheme: dark) {
@@ -115,14 +144,14 @@ def write_report(
         data: what was trained on.
         failed: the runs that diverged, and why.
     """
-    picture = io.BytesIO()
+    panels = [
+        f"<img src='data:image/png;base64,{base64.b64encode(picture).decode()}' "
+        f"alt='{_text(title)}'>"
+        for title, picture in _panels(runs)
+    ]
     curves = "<p class='note'>There is no picture: matplotlib is not installed.</p>"
-    if draw_curves(picture, runs, data.name):
-        code = base64.b64encode(picture.getvalue()).decode()
-        curves = (
-            f"<img src='data:image/png;base64,{code}' "
-            "alt='Loss and accuracy over epochs and over seconds'>"
-        )
+    if panels:
+        curves = f"<div class='curves'>{''.join(panels)}</div>"
     what = (
         f"{len(data.x)} training and {len(data.test_x)} test examples of shape "
         f"{data.x.shape[1:]}"
@@ -149,7 +178,8 @@ parameters, the same start for every method with the same seed.</p>
 <div class="wide">{_table(rows)}</div>
 <ul>{wrong}</ul>
 <p class="note">Test scores after the last epoch, means over seeds; +- is the standard
-deviation over seeds. Seconds include the compilation.</p>
+deviation over seeds. Seconds include those of compilation: how much longer the first
+epoch took than the others do.</p>
 <h2>Learning curves</h2>
 {curves}
 <h2>Single runs</h2>

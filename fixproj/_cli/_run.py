@@ -65,7 +65,8 @@ class Run:
     Attributes:
         method: its name.
         seed: of the weights, the held-out examples and the order of minibatches.
-        metrics: as in `nn.History`; empty if nothing was trained.
+        metrics: as in `nn.History`; empty if nothing was trained. A method that takes
+            all data at once adds "compilation".
         test: the loss and, for classes, the accuracy on the test set.
         seconds: of training, compilation included.
         parameters: how many numbers were trained.
@@ -77,6 +78,14 @@ class Run:
     test: dict[str, float]
     seconds: float
     parameters: int
+
+    @property
+    def compilation(self) -> float | None:
+        """Seconds by which the first epoch was longer than the others, if known."""
+        if "compilation" in self.metrics:
+            return self.metrics["compilation"][0]
+        first, *others = self.metrics.get("seconds", [0.0])
+        return max(0.0, first - float(np.median(others))) if others else None
 
     def rows(self) -> list[dict[str, Any]]:
         """One dictionary for each epoch."""
@@ -94,6 +103,7 @@ class Run:
             "seed": self.seed,
             "epochs": len(self.metrics.get("epoch", [])),
             "seconds": self.seconds,
+            "compilation": self.compilation,
             "parameters": self.parameters,
             **{f"test_{key}": value for key, value in self.test.items()},
         }
@@ -162,14 +172,25 @@ def train_once(
     return Run(name, seed, metrics, test, seconds, parameters)
 
 
+# Seconds; what takes longer is compilation to a small part, and not run again.
+_AGAIN = 10.0
+
+
 def _solve(trainer, model, epochs, parts, loss):
     """Fits all data at once, a batch in memory at a time; again for every epoch."""
     metrics: dict[str, list] = {}
     trained, validation = parts
     for epoch in range(1, epochs + 1):
-        start = time.perf_counter()
-        model = trainer.solve(model, trained)
+        before, start = model, time.perf_counter()
+        model = trainer.solve(before, trained)
         row = {"epoch": epoch, "seconds": time.perf_counter() - start}
+        row["compilation"] = 0.0
+        if epoch == 1 and row["seconds"] < _AGAIN:
+            # The same once more, now that all is compiled.
+            start = time.perf_counter()
+            trainer.solve(before, trained)
+            again = time.perf_counter() - start
+            row["compilation"] = max(0.0, row["seconds"] - again)
         row |= nn.evaluate(model, trained, loss=loss)
         if validation is not None:
             found = nn.evaluate(model, validation, loss=loss)

@@ -11,13 +11,15 @@ import fixproj as fp
 from fixproj._cli._errors import Unsolved, reports_errors
 from fixproj._cli._output import print_json, shown
 from fixproj._cli._problem_files import FileError, read_program, read_puzzles
+from fixproj.puzzles._why import why_infeasible
 
 
 _EPILOG = """\b
 A program is minimise x'Px/2 + q'x subject to l <= Ax <= u, with arrays P, q, A, l, u
 (lower and upper do as well) in a .npz or .mat file; matrices in .mat may be sparse.
 A sudoku file has 81 characters for each puzzle, in one line or in nine; 0, . or _ is
-an empty cell, # starts a comment. Without --out the answer is printed.
+an empty cell, # starts a comment. Without --out the answer is printed; a puzzle without
+a solution is all zeros, and what stands in its way is said.
 
 \b
 Examples:
@@ -25,6 +27,7 @@ Examples:
   fixproj solve AUG2D.mat --out solution.npz
   fixproj solve puzzles.txt
 """
+_SUDOKUS = (".txt", ".sdk", ".sdm", ".sudoku")
 # Answers with more numbers are printed only to a file.
 _FEW = 20
 
@@ -56,12 +59,12 @@ def solve(file: str, **options: Any) -> None:
     if ending in (".npz", ".mat"):
         with jax.enable_x64(not options["float32"]):
             found, text, solved = _program(file, options)
-    elif ending in (".txt", ".sdk", ".sudoku"):
+    elif ending in _SUDOKUS:
         found, text, solved = _sudoku(file, options)
     else:
         raise FileError(
-            f"{file}: a program ends in .npz or .mat, a sudoku in .txt, .sdk or "
-            ".sudoku."
+            f"{file}: a program ends in .npz or .mat, a sudoku in "
+            f"{', '.join(_SUDOKUS)}."
         )
     if options["as_json"]:
         print_json(found)
@@ -123,6 +126,11 @@ def _sudoku(file, options):
     grids = fp.puzzles.solve_puzzles(puzzles, seed=options["seed"], **given)
     solved = [bool(grid.any()) for grid in grids]
     lines = ["".join(map(str, grid.ravel())) for grid in grids]
+    why = {i + 1: why_infeasible(puzzles[i]) for i, ok in enumerate(solved) if not ok}
+    reasons = {
+        i: f"infeasible: {reason}" if reason else "not found; try more --max-steps"
+        for i, reason in why.items()
+    }
     found = {
         "file": file,
         "puzzles": len(puzzles),
@@ -130,6 +138,8 @@ def _sudoku(file, options):
         "solutions": [
             line if ok else None for line, ok in zip(lines, solved, strict=True)
         ],
+        "infeasible": [i for i, reason in why.items() if reason],
+        "reasons": reasons,
     }
     if options["out"] is not None:
         options["out"].write_text("\n".join(lines) + "\n")
@@ -142,9 +152,14 @@ def _sudoku(file, options):
 
 
 def _unsolved(found):
-    return (
-        f"{found['puzzles'] - found['solved']} of {found['puzzles']} puzzles were not "
-        "solved: they have no solution, or the search needs more --max-steps"
+    reasons = [f"puzzle {i}: {reason}" for i, reason in found["reasons"].items()]
+    more = [f"and {len(reasons) - _FEW} more"] if len(reasons) > _FEW else []
+    return "\n  ".join(
+        [
+            f"{len(reasons)} of {found['puzzles']} puzzles were not solved.",
+            *reasons[:_FEW],
+            *more,
+        ]
     )
 
 

@@ -127,7 +127,7 @@ def label_distribution(labels: Array, shape: tuple[int, ...], dtype) -> Array:
 class CrossEntropy(AbstractFunction):
     r"""The cross-entropy of softmax(logits) against labels, summed over rows.
 
-    $f(z) = \sum_b \log\sum_i e^{z_{bi}} - \langle t_b, z_b\rangle$.
+    `f(z) = sum_b (log(sum_i exp(z_bi)) - <t_b, z_b>)`.
 
     Args:
         labels: integer classes of shape `(...)`, or distributions over the classes

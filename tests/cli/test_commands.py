@@ -16,6 +16,9 @@ import fixproj as fp
 from fixproj import nn
 from fixproj._cli import fixproj
 from fixproj._cli._methods import METHODS
+from fixproj.puzzles._why import (  # pyright: ignore[reportMissingImports]
+    why_infeasible,
+)
 
 
 pytestmark = pytest.mark.one_precision
@@ -177,6 +180,13 @@ def test_solve_programs(tmp_path):
     np.testing.assert_allclose(P @ x + q + A.T @ y, 0, atol=1e-7)
     np.savez(path, P=P, q=q, A=A, l=[3, 0, 0], u=[3, 1, 1])
     assert "infeasible" in run("solve", path, code=3).stdout
+    # Unbounded below: what has no value is null.
+    np.savez(path, P=-np.eye(2), q=q, A=A[:1], l=[1], u=[1])
+    refuse = lambda name: pytest.fail(f"{name} is no JSON")
+    found = json.loads(
+        run("solve", path, "--json", code=3).stdout, parse_constant=refuse
+    )
+    assert found["objective"] is None and found["x"] == [None, None]
     np.savez(path, P=P, q=q, A=A, l=[1, 2], u=[1, 2])
     assert "`lower` must have 3 entries" in run("solve", path, code=1).stderr
     np.savez(path, P=P)
@@ -206,8 +216,28 @@ def test_solve_sudoku(tmp_path):
     assert (grid[0, 0], grid[1, 2], grid[2, 3]) == (1, 3, 2)
     drawn = run("solve", path).stdout.splitlines()
     assert drawn[0].startswith("1 ") and drawn[2] == "----+----"
-    path.write_text("11" + "." * 14)
-    assert "1 of 1 puzzles were not solved" in run("solve", path, code=3).stderr
+    path.write_text("11" + "." * 14 + "\n" + "." * 16 + "\n123....4" + "." * 8)
+    result = run("solve", path, "--json", code=3)
+    assert "2 of 3 puzzles were not solved" in result.stderr
+    assert "puzzle 1: infeasible: row 1 has 2 clues 1" in result.stderr
+    found = json.loads(result.stdout)
+    assert found["infeasible"] == [1, 3] and found["solved"] == 1
+    assert [s is None for s in found["solutions"]] == [True, False, True]
+
+
+def test_why_a_sudoku_has_no_solution():
+    read = lambda text: np.array(list(text), int).reshape(9, 9)
+    # A known minimal puzzle of 17 clues, and the same with one clue changed.
+    clues = "000000010400000000020000000000050407008000300001090000300400200050100000"
+    solvable = read(clues + "000806000")
+    assert why_infeasible(solvable) is None
+    assert "row 9 has 2 clues 8" == why_infeasible(read(clues + "000806008"))
+    # Its only solution has a 6 in the corner.
+    solvable[0, 0] = 9
+    assert why_infeasible(solvable) == "every way to fill it ends in a conflict"
+    assert why_infeasible(solvable, cells=3) is None
+    solvable[0, 0] = 6
+    assert why_infeasible(solvable) is None
 
 
 @pytest.mark.parametrize(

@@ -134,8 +134,7 @@ class _ZORB(BaseEstimator):
                 expansion = start(
                     x, groups, weights, sizes, self.activation, rng, self._skips(len(x))
                 )
-                centre = expansion(x[:256], dtype).mean(0).astype(np.float64)
-                moments = Moments.empty(centre, y.shape[1])
+                moments = Moments.about(expansion, x, y.shape[1], dtype)
             else:
                 fitted = self._network
                 expansion, dtype = fitted.expansion, fitted.dtype
@@ -360,14 +359,15 @@ class ZORBClassifier(ClassifierMixin, _ZORB):
 
     def _temperature(self, fitted, X, codes, weights):
         """The softmax's factor, of least log loss."""
-        outputs = fitted.held_out
-        if outputs is None or self._rows is None:
+        held_out = fitted.held_out
+        if held_out is None or self._rows is None:
             X, codes, weights = X[:FEW_ROWS], codes[:FEW_ROWS], weights[:FEW_ROWS]
             with jax.enable_x64(True):
                 outputs = fitted.predict(X).astype(np.float64)
         else:
             _, targets, weights = self._rows
-            codes = np.argmax(targets, axis=1)
+            rows, outputs = held_out
+            codes, weights = np.argmax(targets[rows], axis=1), weights[rows]
         own = np.arange(len(codes)), codes
         losses = [
             -weights @ np.log(np.maximum(_softmax(beta * outputs)[own], 1e-300))

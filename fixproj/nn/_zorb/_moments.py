@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fixproj.nn._zorb._expansion import Expansion, blocks, joined
+from fixproj.nn._zorb._expansion import BLOCK, Expansion, blocks, joined
 
 
 @dataclasses.dataclass
@@ -49,13 +49,24 @@ class Moments:
             np.zeros(outputs),
         )
 
+    @classmethod
+    def about(cls, expansion: Expansion, x, outputs: int, dtype) -> "Moments":
+        """No rows yet; the centre is the mean feature of the first ones."""
+        rows = len(x[:BLOCK])
+        y, centre = np.zeros((rows, outputs)), np.zeros(sum(expansion.sizes), dtype)
+        _, (bx, by, bw) = next(
+            blocks(expansion, dtype, x[:BLOCK], y, np.full(rows, 1 / rows))
+        )
+        arrays = expansion.arrays(dtype)
+        mean, *_ = _products(arrays, centre, bx, by, bw, expansion.activation)
+        return cls.empty(np.asarray(mean, np.float64), outputs)
+
     def add(self, expansion: Expansion, x, y, weights, dtype, kept=None) -> None:
-        """Adds rows; appends the blocks' hidden features to the list `kept`."""
+        """Adds rows; appends the blocks' features to the list `kept`."""
         arrays = expansion.arrays(dtype)
         centre = self.centre.astype(dtype)
-        keep = 0 if kept is None else sum(expansion.sizes[:-1])
         for _, (bx, by, bw) in blocks(expansion, dtype, x, y, weights):
-            found = _products(arrays, centre, bx, by, bw, expansion.activation, keep)
+            found = _products(arrays, centre, bx, by, bw, expansion.activation)
             first, gram, cross, features = (np.asarray(part) for part in found)
             if kept is not None:
                 kept.append(features)
@@ -66,6 +77,18 @@ class Moments:
             self.cross += cross
             self.target += bw @ wide
             self.squares += bw @ wide**2
+
+    @classmethod
+    def of_features(cls, centre, features, y, weights) -> "Moments":
+        """Of rows that are given by their features."""
+        sums = cls.empty(centre, y.shape[1])
+        f = features - centre.astype(features.dtype)
+        weighted = f * weights[:, None].astype(f.dtype)
+        sums = sums.with_targets(features, y, weights)
+        sums.count = float(weights.sum())
+        sums.first = weighted.sum(0, dtype=np.float64)
+        sums.gram = (weighted.T @ f).astype(np.float64)
+        return sums
 
     def without(self, part: "Moments") -> "Moments":
         """The sums over the rows that are not in `part`, which has the same centre."""
@@ -99,12 +122,12 @@ class Moments:
         return gram, cross, max(total, 0.0), mean + self.centre, offset
 
 
-def _sums(arrays, centre, x, y, weights, activation, keep):
+def _sums(arrays, centre, x, y, weights, activation):
     features = joined(arrays, x, activation)
     f = features - centre[None]
     weighted = f * weights[:, None]
     first, gram, cross = jnp.sum(weighted, axis=0), weighted.T @ f, weighted.T @ y
-    return first, gram, cross, features[:, :keep]
+    return first, gram, cross, features
 
 
-_products = jax.jit(_sums, static_argnums=(5, 6))
+_products = jax.jit(_sums, static_argnums=5)

@@ -40,20 +40,23 @@ def relaxed_readout(
         moments: of all rows.
         strength: of the ridge.
         rows: x, one-hot y and weights.
-        kept: hidden features by block, or None to compute them again.
+        kept: features by block, or None to compute them again.
         dtype: of the computation.
         rng: a NumPy generator, for the held-out rows.
 
     Returns:
-        Moments, and the readout `(mean of features, weights, mean of targets)`.
+        Moments, the readout `(mean of features, weights, mean of targets)`, and the
+        held-out rows with their outputs, as indices and an array.
     """
     x, y, weights = rows
     count = min(_MOST_HELD, int(_HELD_SHARE * len(x)))
     held = np.sort(rng.choice(len(x), count, replace=False))
     hx, hy, hw = x[held], y[held], weights[held]
-    part = Moments.empty(moments.centre, y.shape[1])
-    part.add(expansion, hx, hy, hw, dtype)
-    features = expansion(hx, dtype)
+    if kept is None:
+        features = expansion(hx, dtype)
+    else:
+        features = np.stack([kept[i // BLOCK][i % BLOCK] for i in held])
+    part = Moments.of_features(moments.centre, features, hy, hw)
     own = moments.without(part)
     others = np.array(weights)
     others[held] = 0.0
@@ -76,14 +79,13 @@ def relaxed_readout(
         sums, total, squares = 0.0, 0.0, 0.0
         for i, begin in enumerate(range(0, len(x), BLOCK)):
             at = slice(begin, begin + BLOCK)
-            parts = _parts(expansion, x[at], None if kept is None else kept[i], dtype)
-            new = _nearest(y[at], _product(parts, affine))
+            f = expansion(x[at], dtype) if kept is None else kept[i][: len(x[at])]
+            new = _nearest(y[at], f @ affine[0] + affine[1])
             z = _nearest(y[at], new + push * (new - targets[at]))
             targets[at] = new
             weighted = z * others[at, None].astype(dtype)
             column = weighted.sum(0, dtype=np.float64)
-            products = np.concatenate([part.T @ weighted for part in parts])
-            sums = sums + products - np.outer(moments.centre, column)
+            sums = sums + f.T @ weighted - np.outer(moments.centre, column)
             total, squares = total + column, squares + (weighted * z).sum(0)
         own = dataclasses.replace(own, cross=sums, target=total, squares=squares)
         _, cross, _, _, offset = own.centred()
@@ -92,28 +94,9 @@ def relaxed_readout(
     wanted = _nearest(hy, outputs)
     moments = own.plus(part.with_targets(features, wanted, hw))
     gram, cross, _, mean, offset = moments.centred()
-    return moments, (mean, Factor(gram, strength).solve(cross), offset)
+    out = Factor(gram, strength).solve(cross)
+    return moments, (mean, out, offset), (held, outputs)
 
 
 def _nearest(y, t):
     return np.where(y > 0.5, np.maximum(t, 1), np.minimum(t, 0))
-
-
-def _parts(expansion, x, kept, dtype):
-    """The features of one block, in one piece or as hidden ones and inputs."""
-    if kept is None:
-        return [expansion(x, dtype)]
-    parts = [kept[: len(x)]]
-    if expansion.skip:
-        parts.append((expansion.scaled(x) / np.sqrt(x.shape[1])).astype(dtype))
-    return parts
-
-
-def _product(parts, affine):
-    weights, total = affine
-    start = 0
-    for part in parts:
-        stop = start + part.shape[1]
-        total = total + part @ weights[start:stop]
-        start = stop
-    return total

@@ -17,7 +17,7 @@ import scipy.linalg
 
 
 _GRID = 10.0 ** np.arange(-10.0, 1.1, 0.5)
-_PROBES = 64
+_EXACT, _PROBES = 256, 16
 # Decades, relative to the mean eigenvalue.
 _START, _LEAST, _MOST = -4.0, -10.0, 1.0
 
@@ -66,7 +66,7 @@ def choose_ridge(
     scale = max(float(np.trace(gram)) / size, np.finfo(float).tiny)
     # The trace of the inverse is exact with unit vectors, and close with random signs.
     probes, share = np.eye(size), 1.0
-    if size > 4 * _PROBES:
+    if size > _EXACT:
         probes = np.random.default_rng(0).choice([-1.0, 1.0], (size, _PROBES))
         share = 1 / _PROBES
     seen: dict[float, Ridge] = {}

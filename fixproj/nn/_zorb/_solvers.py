@@ -144,8 +144,14 @@ class Triangle:
 _WITHOUT_BIAS = 1e-4
 
 
-def on_host(array) -> np.ndarray:
-    """A float64 copy of an array, whichever devices and processes hold it."""
+def gathered(array) -> np.ndarray:
+    """An array on the host, whichever devices and processes hold it."""
+    array = jnp.asarray(array)
     if not (array.is_fully_addressable or array.is_fully_replicated):
         array = multihost_utils.process_allgather(array, tiled=True)
-    return np.asarray(array, np.float64)
+    return np.asarray(array)
+
+
+def on_host(array) -> np.ndarray:
+    """The same, in float64."""
+    return gathered(array).astype(np.float64)

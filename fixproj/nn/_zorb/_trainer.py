@@ -31,6 +31,7 @@ from fixproj.nn._zorb._solvers import (
     SOLVERS,
     Sums,
     Triangle,
+    gathered,
     on_host,
     solve_gram,
     solve_host,
@@ -251,18 +252,18 @@ class ZORB(AbstractTrainer):
         for x, y in _passes(data):
             rows, wanted = _last_rows(self, layers, x, y, place)
             size += rows.nbytes
-            gram = gram + on_host(rows.T @ rows)
-            cross = cross + on_host(rows.T @ wanted)
-            targets.append((np.asarray(wanted), np.asarray(wanted)))
-            kept = [*kept, np.asarray(rows)] if size <= _KEPT_BYTES else []
+            products = _products(rows, wanted)
+            gram, cross = gram + on_host(products[0]), cross + on_host(products[1])
+            targets.append((wanted, wanted))
+            kept = [*kept, rows] if size <= _KEPT_BYTES else []
         whole = len(kept) == len(targets)
         strength = ridge * float(np.trace(gram)) / len(gram)
         factor = Factor(gram, strength)
         momentum = 1.0
         for _ in range(self.rounds):
-            both = factor.solve(cross).astype(dtype)
+            both = jnp.asarray(factor.solve(cross), dtype)
             faster = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
-            push, momentum = dtype.type((momentum - 1) / faster), faster
+            push, momentum = (momentum - 1) / faster, faster
             cross = 0.0
             again = iter(_passes(data)) if not whole else None
             for i, (one_hot, old) in enumerate(targets):
@@ -270,11 +271,9 @@ class ZORB(AbstractTrainer):
                     rows = kept[i]
                 else:
                     rows, _ = _last_rows(self, layers, *next(again), place)
-                    rows = np.asarray(rows)
-                new = _exceeded(one_hot, rows @ both, margin)
-                z = _exceeded(one_hot, new + push * (new - old), margin)
+                new, added = _pushed(rows, both, one_hot, old, margin, push)
                 targets[i] = one_hot, new
-                cross = cross + np.asarray(rows.T @ z, np.float64)
+                cross = cross + on_host(added)
         return jnp.asarray(factor.solve(cross), dtype)
 
     def _solve_one(self, layers, place, is_last, data, limit=None):
@@ -423,17 +422,34 @@ def _last_rows(trainer, layers, x, y, place):
     return inner, wanted
 
 
-def _exceeded(one_hot, t, margin):
-    margin = t.dtype.type(margin)
-    return np.where(one_hot > margin / 2, np.maximum(t, margin), np.minimum(t, 0))
+@jax.jit
+def _products(rows, wanted):
+    return rows.T @ rows, rows.T @ wanted
+
+
+@jax.jit
+def _pushed(rows, both, one_hot, old, margin, push):
+    """Targets nearest to the outputs, and X'T of targets a little beyond these.
+
+    Rows may be spread over devices and processes; targets stay where they are.
+    """
+    margin, push = (jnp.asarray(part, rows.dtype) for part in (margin, push))
+
+    def exceeded(t):
+        return jnp.where(
+            one_hot > margin / 2, jnp.maximum(t, margin), jnp.minimum(t, 0)
+        )
+
+    new = exceeded(rows @ both)
+    return new, rows.T @ exceeded(new + push * (new - old))
 
 
 def _with_pairs(trainer, layers, places, data, key):
     """Hidden layers whose units separate pairs of unlike examples, or their patches."""
-    x, y = next(iter(_passes(data)))
+    x, y = map(gathered, next(iter(_passes(data))))
     seed = int(jr.randint(key, (), 0, 2**31 - 1))
     rng = np.random.default_rng(seed)
-    x = x[:_ROWS].astype(layers[places[0]].weight.dtype) if places else x
+    x = jnp.asarray(x[:_ROWS], layers[places[0]].weight.dtype) if places else x
     groups = _groups(np.asarray(y)[:_ROWS])
     for i, layer in enumerate(layers[: places[-1] + 1] if places else []):
         if i in places and layer.bias is not None:

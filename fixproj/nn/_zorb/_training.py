@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fixproj.nn._zorb._activations import ACTIVATIONS
-from fixproj.nn._zorb._expansion import BLOCK, Expansion
+from fixproj.nn._zorb._expansion import Expansion
 from fixproj.nn._zorb._features import pair_units, slope_of
 from fixproj.nn._zorb._moments import Moments
 from fixproj.nn._zorb._relax import relaxed_readout
@@ -40,14 +40,14 @@ class Fitted:
         readout: `(mean of features, weights, mean of targets)`.
         strength: of the ridge.
         dtype: that it computes in.
-        held_out: leave-one-out outputs of the rows it was fitted to, or None.
+        held_out: rows, as indices, and outputs for them that did not see them; or None.
     """
 
     expansion: Expansion
     readout: tuple[np.ndarray, np.ndarray, np.ndarray]
     strength: float
     dtype: np.dtype
-    held_out: np.ndarray | None = None
+    held_out: tuple[np.ndarray, np.ndarray] | None = None
     moments: Moments | None = None
 
     def predict(self, x) -> np.ndarray:
@@ -63,16 +63,18 @@ class Fitted:
 def spreads(x, weights):
     """Mean of each input, and its standard deviation or a tenth of its range."""
     count = float(np.sum(weights))
-    total, low, high = 0.0, np.inf, -np.inf
+    # About a point among the rows, so that one pass loses no digits.
+    about = np.asarray(x[:FEW_ROWS], np.float64).mean(0)
+    total, square, low, high = 0.0, 0.0, np.inf, -np.inf
     for rows in _slices(len(x)):
         block = np.asarray(x[rows], np.float64)
+        low, high = np.minimum(low, block.min(0)), np.maximum(high, block.max(0))
+        block = block - about
         total = total + weights[rows] @ block
-        low = np.minimum(low, block.min(0))
-        high = np.maximum(high, block.max(0))
-    mean, square = np.asarray(total) / count, 0.0
-    for rows in _slices(len(x)):
-        square = square + weights[rows] @ (np.asarray(x[rows], float) - mean) ** 2
-    deviation = np.sqrt(np.asarray(square) / count)
+        square = square + weights[rows] @ np.square(block, out=block)
+    shift = np.asarray(total) / count
+    mean = about + shift
+    deviation = np.sqrt(np.maximum(np.asarray(square) / count - shift**2, 0.0))
     spread = np.maximum(deviation, _LEAST_SPREAD * (np.asarray(high) - low))
     return mean, np.where(spread > 1e-12 * np.abs(mean), spread, 1.0)
 
@@ -127,9 +129,8 @@ def train_few(x, y, weights, expansion, strength, sweeps, dtype) -> Fitted:
     allowed = means <= deviation / np.sqrt(len(x)) + 1e-12 * scores[best].mean()
     simplest = min(np.flatnonzero(allowed), key=lambda i: tried[i][0])
     _, moved, held, k, residuals = tried[simplest]
-    fitted = Fitted(
-        moved, (held.mean, held.solve(k), held.offset), k, dtype, y - residuals
-    )
+    readout = held.mean, held.solve(k), held.offset
+    fitted = Fitted(moved, readout, k, dtype, (np.arange(len(y)), y - residuals))
     if sweeps == 0:
         return fitted
     return train_many(x, y, weights, moved, strength, sweeps, dtype, None)
@@ -151,7 +152,7 @@ def train_many(
         chosen = fitted.strength
         expansion = sweep(expansion, fitted.readout, sx, sy, sw, dtype)
     kept = None
-    if classes and len(x) * sum(expansion.sizes[:-1]) * dtype.itemsize <= _KEPT_BYTES:
+    if classes and len(x) * sum(expansion.sizes) * dtype.itemsize <= _KEPT_BYTES:
         kept = []
     steps = _FINE if chosen is None else _FINE[1:]
     fitted = _read(expansion, x, y, weights, strength, dtype, chosen, kept, steps)
@@ -174,15 +175,14 @@ def resolved(
 def _read(
     expansion, x, y, weights, strength, dtype, near=None, kept=None, steps=_FINE
 ) -> Fitted:
-    centre = expansion(x[:BLOCK], dtype).mean(0).astype(np.float64)
-    moments = Moments.empty(centre, y.shape[1])
+    moments = Moments.about(expansion, x, y.shape[1], dtype)
     moments.add(expansion, x, y, weights, dtype, kept)
     return resolved(moments, expansion, strength, dtype, near, steps)
 
 
 def _relaxed(fitted: Fitted, x, y, weights, kept, rng) -> Fitted:
     assert fitted.moments is not None
-    moments, readout = relaxed_readout(
+    moments, readout, held = relaxed_readout(
         fitted.expansion,
         fitted.moments,
         fitted.strength,
@@ -191,7 +191,7 @@ def _relaxed(fitted: Fitted, x, y, weights, kept, rng) -> Fitted:
         fitted.dtype,
         rng,
     )
-    return dataclasses.replace(fitted, moments=moments, readout=readout)
+    return dataclasses.replace(fitted, moments=moments, readout=readout, held_out=held)
 
 
 def _slices(count):

@@ -35,6 +35,8 @@ from benchmarks import (
     module,
     nearest_correlation,
     projections,
+    projections_neuron,
+    projections_parallel,
     projections_training,
     qp,
     zorb,
@@ -70,6 +72,8 @@ SECTIONS = {
     "Competitive steps": (competitive_cost, ["--quick"], ["--rounds", "31"]),
     "Projections": (projections, ["--quick"], []),
     "Training by projections": (projections_training, [], ["--full"]),
+    "Neurons as constraints": (projections_neuron, ["--cost"], []),
+    "All layers at once": (projections_parallel, [], []),
     "Training by least squares": (zorb, ["--quick"], []),
     "Multiplexed gradient descent": (
         mgd,

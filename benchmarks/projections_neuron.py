@@ -1,14 +1,16 @@
 """Neurons as constraints, without their copies, beside PJAX.
 
-    python -m benchmarks.projections_neuron FOLDER [--equality | --cost]
+    python -m benchmarks.projections_neuron [FOLDER] [--equality | --cost]
 
-FOLDER is a checkout of https://github.com/AndreasBergmeister/pjax, whose requirements
-(frozendict, networkx) must be importable. First, parameters after 50 steps of
+FOLDER, by default that in the variable PJAX, is a checkout of
+https://github.com/AndreasBergmeister/pjax, whose requirements (frozendict, networkx)
+must be importable. First, parameters after 50 steps of
 alternating and cyclic projections, with and without skips, in both precisions, from the
 same start on the same minibatch. Then the cost of a step at 784-128-128-10 with skips
 and 256 examples of random numbers: CPU time, and temporary memory from XLA's analysis.
 """
 
+import os
 import statistics
 import sys
 import time
@@ -173,8 +175,10 @@ def cost(sizes=(784, 128, 128), batch=256, names=("AP", "DR")):
 def main(arguments):
     """Print the tables."""
     folders = [a for a in arguments if not a.startswith("-")]
+    folders = folders or [os.environ["PJAX"]] * ("PJAX" in os.environ)
     if len(folders) != 1:
-        sys.exit(__doc__)
+        print("Not run: PJAX, a checkout of the peer, is not given.")
+        return
     sys.path.insert(0, folders[0])
     if "--cost" not in arguments:
         equality()

@@ -11,31 +11,28 @@ and backpropagation.
 
 import os
 import re
+import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import optax
 
-if "--accuracy" not in sys.argv:
-    os.environ["XLA_FLAGS"] = (
-        os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-    )
-
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import jax.random as jr  # noqa: E402
-import optax  # noqa: E402
-
-from benchmarks._timing import markdown_table  # noqa: E402
-from benchmarks.projections_training import (  # noqa: E402
+from benchmarks._timing import markdown_table
+from benchmarks.projections_training import (
     BATCH,
     TRAINED,
     fashion_mnist,
     perceptron,
 )
-from fixproj import nn  # noqa: E402
-from fixproj.nn._graph import split  # noqa: E402
+from fixproj import nn
+from fixproj.nn._graph import split
 
 
 WIDTH = 16
+DEVICES = 8
+_FORCED = f"--xla_force_host_platform_device_count={DEVICES}"
 
 
 def longest_chain(text: str) -> int:
@@ -106,7 +103,7 @@ def chains(depths=(2, 4, 8)):
 
 def devices(depth=7, steps=20):
     """The parallel step on eight devices against one."""
-    mesh = jax.make_mesh((8,), ("layers",), (jax.sharding.AxisType.Auto,))
+    mesh = jax.make_mesh((DEVICES,), ("layers",), (jax.sharding.AxisType.Auto,))
     results = []
     for where in (None, mesh):
         update, (leaves, state, x, y) = _made(depth, True, where)
@@ -125,7 +122,7 @@ def devices(depth=7, steps=20):
 
 def accuracy(epochs=(1, 2), seed=1):
     """Test accuracy, one seed."""
-    train, test = fashion_mnist()
+    train, _, test = fashion_mnist()
     batch = (jnp.asarray(train[0][:BATCH]), jnp.asarray(train[1][:BATCH]))
     rows = []
     for name in ("backpropagation", "sweep", "all layers at once"):
@@ -156,9 +153,21 @@ def main(arguments):
     """Print the tables."""
     if "--accuracy" in arguments:
         accuracy()
-        return
-    chains()
-    devices()
+    elif jax.device_count() < DEVICES:
+        # The number of devices is settled before the first computation.
+        command = [sys.executable, "-m", "benchmarks.projections_parallel"]
+        flags = f"{os.environ.get('XLA_FLAGS', '')} {_FORCED}"
+        run = subprocess.run(
+            command,
+            env={**os.environ, "XLA_FLAGS": flags},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        print(run.stdout)
+    else:
+        chains()
+        devices()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What `fit` and `evaluate` accept as data, as arrays; and what they refuse."""
 
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -57,6 +58,27 @@ def batches_of(data: Iterable[Any]) -> Iterable[tuple[Array, Array]]:
     """The batches of an iterable, checked one by one."""
     for i, batch in enumerate(data):
         yield as_pair(batch, f"batch {i} of data")
+
+
+class Peeked:
+    """An iterable of batches whose first one was looked at, without losing it.
+
+    It is run through once for that and the first pass, as some shuffle anew each time.
+
+    Attributes:
+        first: the first batch, None if there is none.
+    """
+
+    def __init__(self, data: Iterable[Any]):
+        self._data = data
+        self._started: Any = iter(data)
+        self.first = next(self._started, None)
+
+    def __iter__(self):
+        started, self._started = self._started, None
+        if started is None:
+            return iter(self._data)
+        return started if self.first is None else itertools.chain([self.first], started)
 
 
 def check_classes(model: PyTree, x: Array, y: Array, name: str) -> None:

@@ -20,7 +20,13 @@ from jaxtyping import PyTree
 from fixproj.nn._adapt import adapt
 from fixproj.nn._callbacks import is_better, monitored
 from fixproj.nn._checkpoint import Checkpoint, Progress, read, write
-from fixproj.nn._data import as_pair, batches_of, check_classes, is_pair_of_arrays
+from fixproj.nn._data import (
+    Peeked,
+    as_pair,
+    batches_of,
+    check_classes,
+    is_pair_of_arrays,
+)
 from fixproj.nn._evaluate import evaluate_arrays
 from fixproj.nn._graph import split
 from fixproj.nn._history import History, NonFiniteUpdateError
@@ -111,15 +117,21 @@ def fit(
         check_classes(model, x, y, "data")
         size = min(batch_size, len(x))
         run |= {"batch_size": size, "examples": len(x)}
+        begin = lambda model: trainer.start(model, x[:size], y[:size])
         run_epoch = _arrays_epoch(trainer, x, y, size, seed, every)
     else:
         _check_iterable(data, epochs)
+        data = Peeked(data)
+        begin = trainer.init
+        if data.first is not None:
+            ((first_x, first_y),) = batches_of([data.first])
+            begin = lambda model: trainer.start(model, first_x, first_y)
         run_epoch = _batches_epoch(trainer, data, every)
     leaves, _, rebuild = split(model)
     model = rebuild(leaves)
     # The best model costs a copy only where one is asked for.
     best = model if monitor is not None else None
-    now = read(checkpoint, run, Progress(model, trainer.init(model), best))
+    now = read(checkpoint, run, Progress(model, begin(model), best))
 
     def history_of(now):
         best = restore(now.best) if now.best_epoch else None

@@ -350,6 +350,17 @@ def test_plot_graph(getkey):
     texts = [text.get_text() for text in axes.texts]
     assert texts.count("affine") == 2 and texts.count("max") == 1 and "x" in texts
     assert ".layers[0].weight" in texts
+    residual = lambda h: h + jax.nn.relu(h)
+    model = eqx.nn.Sequential(
+        [eqx.nn.Linear(3, 3, key=getkey()), eqx.nn.Lambda(residual)]
+    )
+    axes = nn.plot_graph(nn.trace(model, jnp.ones((5, 3))), two_sets=True)
+    texts = [text.get_text() for text in axes.texts]
+    assert "identity" in texts and "loss" in texts
+    squares = [line for line in axes.lines if line.get_marker() == "s"]
+    assert {line.get_color() for line in squares} == {"tab:orange", "tab:purple"}
+    # affine, max, add, an identity, two parameters and the loss.
+    assert len(squares) == 7
     plt.close("all")
     with pytest.raises(TypeError, match="nn.trace returns, got MLP"):
         nn.plot_graph(model)  # pyright: ignore

@@ -10,6 +10,7 @@ import pytest
 import fixproj as fp
 from fixproj import nn
 from fixproj.nn._graph import _neuron
+from fixproj.nn._graph._trace import trace_at
 from fixproj.projections import Bilinear
 
 from .models import eqx_mlp, rings
@@ -149,6 +150,174 @@ def test_alternating_projections_equal_those_with_all_copies(getkey, skip):
         for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(params), strict=True)
     ]
     assert min(moved) > 1e-4
+
+
+# A network of two convolutions with every copy of every patch and kernel written out.
+
+
+def _convolutions(params, x):
+    (first, bias), second = params
+    numbers = ("NCH", "OIH", "NCH")
+    h = jax.lax.conv_general_dilated(x, first, (1,), [(1, 1)], None, None, numbers)
+    h = jax.nn.relu(h + bias[None, :, None])
+    h = jax.lax.conv_general_dilated(h, second, (2,), [(0, 0)], None, None, numbers)
+    return h.reshape(len(x), -1)
+
+
+def _patches_of(h, index, pad):
+    h = jnp.pad(h, ((0, 0), (0, 0), (pad, pad)))[:, :, index]
+    return h.swapaxes(1, 2).reshape(-1, h.shape[1] * index.shape[1])
+
+
+def _mean_of_patches(asked, index, shape):
+    """The mean of all entries of patches that are copies of an entry, no padding."""
+    asked = asked.reshape(shape[0], len(index), shape[1], -1).swapaxes(1, 2)
+    total = jnp.zeros(shape, asked.dtype).at[:, :, index].add(asked)
+    return total / jnp.zeros(shape, asked.dtype).at[:, :, index].add(1)
+
+
+def _convolutions_with_copies(params, x, y, steps):
+    (first, bias), second = params
+    batch, classes = len(x), 4
+    one = np.arange(5)[:, None] + np.arange(3)
+    two = 2 * np.arange(2)[:, None] + np.arange(3)
+    labels = jax.nn.one_hot(y, classes, dtype=x.dtype)
+    columns = lambda w: w.reshape(len(w), -1).T
+    rows = lambda h: h.swapaxes(1, 2).reshape(-1, h.shape[1])
+    images = lambda r, n: r.reshape(batch, n, -1).swapaxes(1, 2)
+    kernels = columns(first), columns(second)
+    spread = lambda h, k1, k2: (
+        _spread(_patches_of(x, one, 1), k1),
+        _spread(_patches_of(h, two, 0), k2),
+    )
+    s = images(_patches_of(x, one, 1) @ kernels[0], 5)
+    relu = (jnp.broadcast_to(bias[None, :, None], s.shape), s)
+    h = jax.nn.relu(s + bias[None, :, None])
+    dots = spread(h, *kernels)
+    logits = images(_patches_of(h, two, 0) @ kernels[1], 2).reshape(batch, -1)
+
+    def step(carry, _):
+        _, _, dots, relu, logits = carry
+        point = logits
+        for _ in range(10):
+            point = logits + 5 * (labels - jax.nn.softmax(point))
+        kernels = [jnp.mean(w, axis=0).T for _, w in dots]
+        wanted = _mean_of_patches(jnp.mean(dots[1][0], axis=1), two, relu[1].shape)
+        relu = _relu(*relu, wanted)
+        bias = jnp.mean(relu[0], axis=(0, 2))
+        dots = spread(jax.nn.relu(relu[0] + relu[1]), *kernels)
+        asked = point.reshape(batch, -1, 2)
+        dots = [
+            _dot(*d, t) for d, t in zip(dots, (rows(relu[1]), rows(asked)), strict=True)
+        ]
+        products = [jnp.sum(a * w, axis=-1) for a, w in dots]
+        s = images(products[0], 5)
+        relu = (jnp.broadcast_to(bias[None, :, None], s.shape), s)
+        logits = images(products[1], 2).reshape(batch, -1)
+        return (kernels, bias, dots, relu, logits), None
+
+    carry = (list(kernels), bias, list(dots), relu, logits)
+    (k1, k2), bias, *_ = jax.lax.scan(step, carry, length=steps)[0]
+    return [k1.T.reshape(first.shape), bias, k2.T.reshape(second.shape)]
+
+
+def test_convolutions_as_neurons_equal_those_with_all_copies(getkey):
+    first, bias = jr.normal(getkey(), (3, 2, 3)), 0.1 * jr.normal(getkey(), (3,))
+    params = ((first, bias), jr.normal(getkey(), (2, 3, 3)))
+    x, y = jr.normal(getkey(), (6, 2, 5)), jnp.arange(6) % 4
+    trainer = nn.Projections("neuron", numerics="pjax", sweeps=8)
+    model, _, _ = eqx.filter_jit(trainer.update)((_convolutions, params), None, x, y)
+    expected = jax.jit(_convolutions_with_copies, static_argnums=3)(params, x, y, 8)
+    tolerance = 1e-11 if x.dtype == jnp.float64 else 1e-5
+    for a, b, c in zip(
+        jax.tree.leaves(model[1]), expected, jax.tree.leaves(params), strict=True
+    ):
+        np.testing.assert_allclose(a, b, atol=tolerance)
+        assert float(jnp.max(jnp.abs(a - c))) > 1e-4
+
+
+@pytest.mark.one_precision
+@pytest.mark.parametrize("groups,layout", [(1, "NCHW"), (2, "NHWC")])
+def test_a_convolution_is_a_product_of_patches(getkey, groups, layout):
+    """Strides, odd padding, dilations of both, groups, and another order of axes."""
+    shape = {"N": 3, "C": 4, "H": 6, "W": 5}
+    x = jr.normal(getkey(), tuple(shape[axis] for axis in layout))
+    w = jr.normal(getkey(), (4, 4 // groups, 3, 2))
+
+    def model(w, x):
+        return jax.lax.conv_general_dilated(
+            x,
+            w,
+            (2, 1),
+            [(1, 2), (0, 1)],
+            (1, 2),
+            (2, 1),
+            (layout, "OIHW", layout),
+            feature_group_count=groups,
+        ).reshape(3, -1)
+
+    graph = trace_at((model, w), x, "neuron")
+    assert [node.name for node in graph.nodes] == ["dot_general"]
+    found = graph.evaluate([w], x)[graph.output]
+    np.testing.assert_allclose(found, model(w, x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.one_precision
+def test_a_state_is_kept_between_minibatches(getkey):
+    """The second minibatch starts where Douglas-Rachford's variable stood."""
+    model = (lambda p, x: jax.nn.relu(x @ p[0]) @ p[1], [])
+    params = [jr.normal(getkey(), (3, 5)), jr.normal(getkey(), (5, 3))]
+    model = (model[0], params)
+    xs, y = jr.normal(getkey(), (2, 6, 3)), jnp.arange(6) % 3
+    method = fp.DouglasRachford()
+    trainer = nn.Projections(method=method, sweeps=4, keep_state=True)
+    update = eqx.filter_jit(trainer.update)
+    state = trainer.start(model, xs[0], y)
+    assert all(not jnp.any(leaf) for leaf in jax.tree.leaves(state.offsets))
+    found, state, _ = update(model, state, xs[0], y)
+    found, state, _ = update(found, state, xs[1], y)
+
+    def steps(z, x):
+        problem = nn.TrainingProblem(
+            model,
+            x,
+            y,
+            "cross_entropy",
+            activation_weight=trainer.metric.activation,
+            parameter_weight=trainer.metric.parameter,
+        )
+        steps = method.make_map(problem)
+        z = problem.y0 if z is None else {**problem.y0, **z}
+        for _ in range(4):
+            z = steps.apply(z)
+        return z, steps.readout(z)
+
+    z, answer = steps(None, xs[0])
+    middle = nn.TrainingProblem((model[0], answer["parameters"]), xs[1], y).y0
+    inputs = {}
+    for number, copies in middle["inputs"].items():
+        # Of this network's nodes, products have (activation, matrix) as copies.
+        w = z["inputs"][number][-1]
+        lasting = w.shape in [(3, 5), (5, 3)]
+        inputs[number] = (*copies[:-1], w if lasting else copies[-1])
+    z = {"parameters": z["parameters"], "inputs": inputs}
+    _, answer = steps(z, xs[1])
+    for a, b in zip(found[1], answer["parameters"], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert max(float(jnp.max(jnp.abs(o))) for o in state.offsets["parameters"]) > 1e-3
+
+
+@pytest.mark.one_precision
+def test_a_kept_state_in_fit(getkey):
+    x, y = rings(getkey(), 64)
+    trainer = nn.Projections(
+        "neuron", fp.DouglasRachford(), sweeps=20, keep_state=True, loss="margin"
+    )
+    model = eqx_mlp(getkey(), (2, 16, 2))
+    history = nn.fit(model, trainer, (x, y), epochs=6, batch_size=32, progress=False)
+    assert history.metrics["accuracy"][-1] > 0.6
+    with pytest.raises(ValueError, match="keep_state needs a method"):
+        nn.Projections(keep_state=True)
 
 
 @pytest.mark.slow

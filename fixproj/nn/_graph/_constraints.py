@@ -123,6 +123,28 @@ class Constraints:
         inputs[LOSS] = (values[self.trace.output],)
         return {"parameters": list(leaves), "inputs": inputs}
 
+    def lasting(self, state: PyTree) -> PyTree:
+        """What of a state is not tied to examples, None for the rest."""
+        inputs = {}
+        for number, copies in state["inputs"].items():
+            op = self.makers.get(number)
+            if op is None:
+                inputs[number] = tuple(None for _ in copies)
+            elif self._is_neuron(op):
+                left, right = (i not in self.trace.data for i in op.inputs)
+                inputs[number] = _neuron.Copies(
+                    copies.left if left else None,
+                    copies.right if right else None,
+                    *[None] * 4,
+                )
+            else:
+                moving = [i for i, f in zip(op.inputs, op.free, strict=True) if f]
+                inputs[number] = tuple(
+                    None if i in self.trace.data else copy
+                    for i, copy in zip(moving, copies, strict=True)
+                )
+        return {"parameters": state["parameters"], "inputs": inputs}
+
     def _is_neuron(self, op: Operation) -> bool:
         return self.numerics.neurons and op.name == "dot_general"
 

@@ -1,18 +1,22 @@
 """A picture of a traced model: its nodes and wires, and the two sets they belong to.
 
-Node constraints (each node on the graph of its function) are the one set, equality of
-all copies of a variable, through the wires, is the other: the graph is bipartite.
+Either node constraints (each node on the graph of its function) are the one set, and
+equality of all copies of a variable, through the wires, is the other. Or every node
+sees to the copies its users have of it, and nodes, parameters and the loss are split
+into two sets without neighbours, as in `nn.TrainingProblem`.
 """
 
 from typing import Any
 
+from fixproj.nn._graph._constraints import LOSS, Constraints, Numerics
 from fixproj.nn._graph._trace import Trace
 
 
 _NODE, _VARIABLE, _ENDS = "tab:orange", "tab:blue", "tab:green"
+_SETS = ("tab:orange", "tab:purple")
 
 
-def plot_graph(trace: Trace, axes: Any = None) -> Any:
+def plot_graph(trace: Trace, axes: Any = None, *, two_sets: bool = False) -> Any:
     """Draws the nodes (squares), the variables between them (dots) and the wires.
 
     Nodes, the first set, are orange; variables, whose copies must agree in the second
@@ -23,6 +27,9 @@ def plot_graph(trace: Trace, axes: Any = None) -> Any:
     Args:
         trace: from `nn.trace`.
         axes: matplotlib axes to draw in; None makes a new figure.
+        two_sets: draw the two sets of `nn.TrainingProblem` instead, in orange (with the
+            loss) and purple: operations, parameters and the loss, no two neighbours of
+            a colour, with the identities that this takes.
 
     Returns:
         The axes.
@@ -42,6 +49,12 @@ def plot_graph(trace: Trace, axes: Any = None) -> Any:
             "nn.plot_graph needs matplotlib: pip install matplotlib."
         ) from error
 
+    colours = {}
+    if two_sets:
+        constraints = Constraints(trace, Numerics(neurons=False))
+        trace = constraints.trace
+        for colour, members in zip(_SETS, constraints.two_sets(), strict=True):
+            colours.update(dict.fromkeys(members, colour))
     columns = _columns(trace)
     rows: dict[int, int] = {}
     taken: dict[int, int] = {}
@@ -62,11 +75,12 @@ def plot_graph(trace: Trace, axes: Any = None) -> Any:
     for op in trace.nodes:
         (out,) = op.outputs
         x, y = place(out)
-        axes.plot(x - 0.5, y, "s", color=_NODE, markersize=9)
+        axes.plot(x - 0.5, y, "s", color=colours.get(out, _NODE), markersize=9)
         axes.annotate(op.name, (x - 0.5, y + 0.12), ha="center", fontsize=6)
         axes.plot([x - 0.5, x], [y, y], "-", color="gray", zorder=0)
-        end = _ENDS if out == trace.output else _VARIABLE
-        axes.plot(x, y, "o", color=end, markersize=5)
+        if not two_sets:
+            end = _ENDS if out == trace.output else _VARIABLE
+            axes.plot(x, y, "o", color=end, markersize=5)
         for i, free in zip(op.inputs, op.free, strict=True):
             for source, wires in through(i):
                 if source not in columns:
@@ -80,8 +94,20 @@ def plot_graph(trace: Trace, axes: Any = None) -> Any:
     for number, name in names.items():
         if number in columns:
             x, y = place(number)
-            axes.plot(x, y, "o", color=_ENDS, markersize=5)
+            free = two_sets and number in trace.parameters
+            style = {
+                "color": colours.get(number, _ENDS),
+                "markersize": 9 if free else 5,
+            }
+            axes.plot(x, y, "s" if free else "o", **style)
             axes.annotate(name, (x, y - 0.3), ha="center", fontsize=5)
+    if two_sets:
+        end = float(1 + max(columns.values()))
+        for source, _ in through(trace.output):
+            x, y = place(source)
+            axes.plot([x, end - 0.5], [y, 0], "-", color="gray", zorder=0)
+        axes.plot(end - 0.5, 0, "s", color=colours[LOSS], markersize=9)
+        axes.annotate("loss", (end - 0.5, 0.12), ha="center", fontsize=6)
     axes.set_axis_off()
     return axes
 

@@ -18,6 +18,7 @@ from fixproj.nn._graph._fuse import fuse_biases
 from fixproj.nn._graph._fuse_elementwise import fuse_elementwise, fuse_softmax
 from fixproj.nn._graph._fuse_sums import fuse_sums
 from fixproj.nn._graph._operation import Operation, Weights
+from fixproj.nn._graph._patches import split_convolutions
 from fixproj.nn._graph._registry import rule_of, supported
 from fixproj.nn._graph._wires import is_wire
 
@@ -153,7 +154,7 @@ def trace_at(model: PyTree, x: Any, granularity: str) -> Trace:
     if granularity == "layer":
         operations = fuse_biases(operations, flat.output)
     else:
-        fresh = len(flat.avals)
+        operations, fresh = split_convolutions(operations, data, len(flat.avals))
         operations = fuse_sums(operations, flat.output, flat.constants, fresh)
     operations = _alive(operations, flat.output)
     for op in operations:

@@ -30,6 +30,22 @@ class AbstractTrainer(eqx.Module):
             A pytree of arrays.
         """
 
+    def start(self, model: PyTree, x: Array, y: Array) -> PyTree:
+        """The state before the first minibatch, given one of the shapes to come.
+
+        What `nn.fit` begins with. By default `init(model)`; a trainer whose state has
+        shapes of the model's activations makes it here.
+
+        Args:
+            model: the model that will be trained.
+            x: a batch of inputs; only shape and dtype are read.
+            y: its labels, likewise.
+
+        Returns:
+            A pytree of arrays.
+        """
+        return self.init(model)
+
     @abc.abstractmethod
     def update(
         self, model: PyTree, state: PyTree, x: Array, y: Array

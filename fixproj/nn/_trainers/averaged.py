@@ -63,6 +63,12 @@ class Averaged(AbstractTrainer):
         arrays = eqx.filter(model, eqx.is_array)
         return _State(arrays, self.trainer.init(model), jnp.zeros((), jnp.int32))
 
+    def start(self, model: PyTree, x: Array, y: Array) -> PyTree:
+        """As `init`, for minibatches like this; see `AbstractTrainer.start`."""
+        arrays = eqx.filter(model, eqx.is_array)
+        inner = self.trainer.start(model, x, y)
+        return _State(arrays, inner, jnp.zeros((), jnp.int32))
+
     def update(
         self, model: PyTree, state: PyTree, x: Array, y: Array
     ) -> tuple[PyTree, PyTree, dict[str, Any]]:

@@ -65,6 +65,10 @@ class Projections(AbstractTrainer):
             go through the layers. None is the sweep described above; of neurons,
             alternating projections.
         numerics: "exact", or "pjax": of neurons, as PJAX computes it.
+        keep_state: of a method, whether what its variable holds beyond the answer, such
+            as Douglas-Rachford's offset from it, is kept from one minibatch to the
+            next: for parameters and copies of them. What belongs to examples starts
+            from a forward pass. Not for methods whose variable is the answer.
         sweeps: sweeps per minibatch. Default 3, with `outer` 1; with a method 50 steps.
         loss: "cross_entropy" (integer or one-hot labels), "squared", "hinge", "margin"
             (the label's output exceeds the others by 1) or "exact_class" (it is the
@@ -101,6 +105,7 @@ class Projections(AbstractTrainer):
     method: AbstractMethod | None
     granularity: str = eqx.field(static=True)
     numerics: str = eqx.field(static=True)
+    keep_state: bool = eqx.field(static=True)
     loss: str = eqx.field(static=True)
     metric: Metric
     loss_step: float | Float[Array, ""]
@@ -115,6 +120,7 @@ class Projections(AbstractTrainer):
         method: AbstractMethod | None = None,
         *,
         numerics: str = "exact",
+        keep_state: bool = False,
         sweeps: int | None = None,
         loss: str = "cross_entropy",
         loss_prox: str | None = None,
@@ -142,6 +148,8 @@ class Projections(AbstractTrainer):
             )
         if method is None and granularity == "neuron":
             method = AlternatingProjections()
+        if keep_state and method is None:
+            raise ValueError("keep_state needs a method, such as DouglasRachford().")
         default = _PURE if outer is None else _OUTER
         if method is not None:
             default = _METHOD
@@ -168,6 +176,7 @@ class Projections(AbstractTrainer):
             )
         self.method, self.granularity = method, granularity
         self.numerics, self.loss = numerics, loss
+        self.keep_state = keep_state
         self.loss_prox = loss_prox
         self.metric = Metric(
             chosen["activation_weight"],
@@ -184,6 +193,18 @@ class Projections(AbstractTrainer):
     def init(self, model: PyTree) -> PyTree:
         """The outer optimiser's state, or nothing; see `AbstractTrainer.init`."""
         return None if self.outer is None else self.outer.init(split(model).leaves)
+
+    def start(self, model: PyTree, x: Array, y: Array) -> PyTree:
+        """As `init`, with room for what is kept; see `AbstractTrainer.start`."""
+        state = self.init(model)
+        if not self.keep_state:
+            return state
+
+        def offsets(model, x, y):
+            problem = self._problem(model, x, y)
+            return problem.sets[0].constraints.lasting(problem.y0)
+
+        return _Kept(state, _zeros(eqx.filter_eval_shape(offsets, model, x, y)))
 
     def update(
         self, model: PyTree, state: PyTree, x: Array, y: Array
@@ -226,10 +247,8 @@ class Projections(AbstractTrainer):
             leaves, state = descend(self.outer, feed, state, start)
         return rebuild(leaves), state, info
 
-    def _solve(self, model, state, x, y):
-        """Steps of a method on the feasibility problem of a minibatch."""
-        start, _, rebuild = split(with_new_state(model, x))
-        problem = TrainingProblem(
+    def _problem(self, model, x, y):
+        return TrainingProblem(
             in_training(model),
             x,
             y,
@@ -241,17 +260,37 @@ class Projections(AbstractTrainer):
             activation_weight=self.metric.activation,
             parameter_weight=self.metric.parameter,
         )
+
+    def _solve(self, model, state, x, y):
+        """Steps of a method on the feasibility problem of a minibatch."""
+        start, _, rebuild = split(with_new_state(model, x))
+        problem = self._problem(model, x, y)
         (outputs,) = problem.y0["inputs"][LOSS]
         info = self.objective.metrics(outputs, y)
         assert self.method is not None
+        kept = isinstance(state, _Kept)
+        if kept:
+            moved = _shifted(problem.y0, state.offsets, 1)
+            problem = eqx.tree_at(lambda p: p.y0, problem, moved)
+            state = state.state
         steps = self.method.make_map(problem)
-        z, _ = jax.lax.scan(
-            lambda z, _: (steps.apply(z), None), steps.init(), length=self.sweeps
-        )
+        z = steps.init()
+        if kept and jax.tree.structure(z) != jax.tree.structure(problem.y0):
+            name = type(self.method).__name__
+            raise ValueError(f"keep_state is not for {name}: its variable is another.")
+        z, _ = jax.lax.scan(lambda z, _: (steps.apply(z), None), z, length=self.sweeps)
         leaves = steps.readout(z)["parameters"]
+        offsets = None
+        if kept:
+            constraints = problem.sets[0].constraints
+            # What a start from the answer would be, on the same examples.
+            answer = constraints.lasting(constraints.start(leaves, x))
+            offsets = _shifted(constraints.lasting(z), answer, -1)
         if self.outer is not None:
             feed = [a - b for a, b in zip(start, leaves, strict=True)]
             leaves, state = descend(self.outer, feed, state, start)
+        if kept:
+            state = _Kept(state, offsets)
         return rebuild(leaves), state, info
 
     def _as_gradient(self, displacement, batch):
@@ -259,6 +298,27 @@ class Projections(AbstractTrainer):
         if not self.metric.weak:
             unit = unit * self.metric.parameter / self.metric.output
         return displacement * jnp.asarray(-unit, displacement.dtype)
+
+
+class _Kept(eqx.Module):
+    """The optimiser's state, and what a method's variable has beyond the answer."""
+
+    state: PyTree
+    offsets: PyTree
+
+
+def _zeros(shapes):
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+def _shifted(point, offsets, sign):
+    """Point + sign offsets, where there is an offset."""
+    return jax.tree.map(
+        lambda o, p: p if o is None else p + sign * o,
+        offsets,
+        point,
+        is_leaf=lambda leaf: leaf is None,
+    )
 
 
 # Of neurons only the step of the loss counts: copies have weight 1.

@@ -267,3 +267,21 @@ def test_import_is_light():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.one_precision
+def test_an_iterable_is_run_through_once_for_each_epoch(getkey):
+    """Though the trainer's state is made for its first batch."""
+    x, y = rings(getkey(), 24)
+    passes = []
+
+    class Loader:
+        def __iter__(self):
+            passes.append(0)
+            for k in range(3):
+                passes[-1] += 1
+                yield x[8 * k : 8 * k + 8], y[8 * k : 8 * k + 8]
+
+    model = eqx_mlp(getkey(), (2, 4, 2))
+    nn.fit(model, nn.Projections(), Loader(), epochs=2, progress=False)
+    assert passes == [3, 3]

@@ -362,5 +362,5 @@ def test_plot_graph(getkey):
     # affine, max, add, an identity, two parameters and the loss.
     assert len(squares) == 7
     plt.close("all")
-    with pytest.raises(TypeError, match="nn.trace returns, got MLP"):
+    with pytest.raises(TypeError, match="nn.trace returns, got Sequential"):
         nn.plot_graph(model)  # pyright: ignore

@@ -131,12 +131,8 @@ class Constraints:
             if op is None:
                 inputs[number] = tuple(None for _ in copies)
             elif self._is_neuron(op):
-                left, right = (i not in self.trace.data for i in op.inputs)
-                inputs[number] = _neuron.Copies(
-                    copies.left if left else None,
-                    copies.right if right else None,
-                    *[None] * 4,
-                )
+                lasting = [i not in self.trace.data for i in op.inputs]
+                inputs[number] = copies.frame(*lasting)
             else:
                 moving = [i for i, f in zip(op.inputs, op.free, strict=True) if f]
                 inputs[number] = tuple(

@@ -50,6 +50,18 @@ class Copies(eqx.Module):
     rl: Float[Array, "G B O"]
     rr: Float[Array, "G B O"]
 
+    def frame(self, left: bool, right: bool) -> "Copies":
+        """The factors asked for alone, None for all else."""
+        nothing: Any = None
+        return Copies(
+            self.left if left else None,
+            self.right if right else None,
+            nothing,
+            nothing,
+            nothing,
+            nothing,
+        )
+
 
 class Form:
     """The permutations that make a dot_general a stack of products of two matrices."""

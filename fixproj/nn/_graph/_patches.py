@@ -164,7 +164,8 @@ def _as_product(op: Operation, fresh: int) -> list[Operation]:
     }
 
     def multiply(values):
-        return [lax.dot_general(*values, numbers, **options).astype(dtype)]
+        left, right = values
+        return [lax.dot_general(left, right, numbers, **options).astype(dtype)]
 
     (left,), (right,) = spread.out_avals, columns.out_avals
     (product,) = jax.eval_shape(multiply, [left, right])

@@ -115,11 +115,16 @@ class Moments:
 
     def centred(self):
         """F'F, F'Y, |Y|^2 about the means, and the two means."""
-        mean, offset = self.first / self.count, self.target / self.count
+        mean = self.first / self.count
         gram = self.gram - np.outer(self.first, mean)
-        cross = self.cross - np.outer(self.first, offset)
+        cross, offset = self.centred_cross()
         total = float(np.sum(self.squares - self.target * offset))
         return gram, cross, max(total, 0.0), mean + self.centre, offset
+
+    def centred_cross(self):
+        """F'Y about the means, and the mean of Y."""
+        offset = self.target / self.count
+        return self.cross - np.outer(self.first, offset), offset
 
 
 def _sums(arrays, centre, x, y, weights, activation):

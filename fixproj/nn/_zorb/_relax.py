@@ -88,7 +88,7 @@ def relaxed_readout(
             sums = sums + f.T @ weighted - np.outer(moments.centre, column)
             total, squares = total + column, squares + (weighted * z).sum(0)
         own = dataclasses.replace(own, cross=sums, target=total, squares=squares)
-        _, cross, _, _, offset = own.centred()
+        cross, offset = own.centred_cross()
     assert chosen is not None
     own, outputs = chosen
     wanted = _nearest(hy, outputs)

@@ -189,8 +189,13 @@ def _multipliers_jvp(primals, tangents):
         return jnp.diagonal(_derivative(values, u, mapped, h))
 
     # Dense: a solve that JAX can transpose.
-    system = jax.vmap(lambda h: diagonal(jnp.diag(h)))(jnp.eye(*a.shape, dtype=a.dtype))
-    return y, -jnp.linalg.solve(system, diagonal(da))
+    eye = jnp.eye(*a.shape, dtype=a.dtype)
+    system = jax.vmap(lambda h: diagonal(jnp.diag(h)))(eye)
+    # Far from the set V is singular to rounding, in directions that leave X as it is
+    # (h' V h = 0 only where DP[Diag(h)] = 0): any finite multiplier will do there.
+    rounding = 4 * a.shape[0] * jnp.finfo(a.dtype).eps
+    shift = rounding * jnp.maximum(jnp.max(jnp.diagonal(system)), 1e-3)
+    return y, -jnp.linalg.solve(system + shift * eye, diagonal(da))
 
 
 def _nearest(a):

@@ -17,7 +17,6 @@ GENERAL = [
 # Problems on which an iteration is known to fail or to be hopelessly slow, and how.
 KNOWN_FAILURES = {
     ("Squarem", "nlsolve_2by2"): "a saddle: leaves it",
-    ("ACX", "nlsolve_2by2"): "a saddle: needs some ten thousand steps",
 }
 # Of several fixed points an iteration may find another than the plain one does.
 OTHER_SOLUTION = {("Anderson", "chandrasekhar_9999"), ("Anderson", "babylonian_roots")}

@@ -13,6 +13,11 @@ On a linear map with eigenvalue 1 - a that multiplies the error by (1 - s a)^p, 
 a step length in the manner of Barzilai and Borwein; s = 1 gives x_p. Lepage-Saucier
 (2024), Alternating cyclic extrapolation methods for optimization algorithms, equations
 (5) to (8).
+
+With s > 0 an eigenvalue above 1, a < 0, only grows: a saddle of the map is left, never
+reached. So when `patience` cycles in turn have brought no smaller residual than the best
+one, as many start again from the best point with s = -<D_p, D_{p-1}> / |D_p|^2, which
+has the sign of a. After those, s > 0 again until there is a smaller residual.
 """
 
 from collections.abc import Sequence
@@ -23,10 +28,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
-from jaxtyping import Array, Float, Int, PyTree, Scalar
+from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
 from .. import _tree
-from .._check import check_between
+from .._check import check_between, check_positive_int
 from .._xla import update_if
 from ._extrapolation import is_translation, ratio
 from ._iteration import AbstractIteration
@@ -40,6 +45,9 @@ class _State(eqx.Module):
     second: PyTree
     reference: Float[Array, ""]  # residual at the start of the last cycle
     size: Float[Array, ""]  # norm of x_0
+    best: Float[Array, ""]  # the smallest residual at the start of a cycle
+    best_point: PyTree
+    stale: Int[Array, ""]  # cycles since then
 
 
 class ACX(AbstractIteration):
@@ -54,10 +62,13 @@ class ACX(AbstractIteration):
         safeguard: an extrapolated point whose residual is more than this many times
             the one at the start of its cycle, or not finite, is given up for the last
             point that the map itself gave.
+        patience: after so many cycles without a smaller residual, go back to the best
+            point and let step lengths be negative, which leads to fixed points that the
+            map itself leaves.
 
     Raises:
-        ValueError: if `orders` is empty or has another entry than 2 or 3, or a concrete
-            `safeguard` is not > 1.
+        ValueError: if `orders` is empty or has another entry than 2 or 3, a concrete
+            `safeguard` is not > 1, or `patience` is not an integer >= 1.
 
     References:
         N. Lepage-Saucier (2024), Alternating cyclic extrapolation methods for
@@ -66,6 +77,7 @@ class ACX(AbstractIteration):
 
     orders: tuple[int, ...] = eqx.field(static=True, default=(3, 3, 2))
     safeguard: float | Scalar = 100.0
+    patience: int = eqx.field(static=True, default=8)
 
     def __check_init__(self):
         if not self.orders or any(p not in (2, 3) for p in self.orders):
@@ -73,6 +85,7 @@ class ACX(AbstractIteration):
                 f"ACX: `orders` must be a tuple of 2s and 3s, got {self.orders!r}."
             )
         check_between("ACX", "safeguard", self.safeguard, 1)
+        check_positive_int("ACX", "patience", self.patience)
 
     def init(self, z: PyTree) -> Any:
         """The start of the first cycle."""
@@ -82,6 +95,9 @@ class ACX(AbstractIteration):
             second=_tree.flat(z),
             reference=jnp.full((), jnp.inf, _tree.norm_dtype(z)),
             size=jnp.zeros((), _tree.norm_dtype(z)),
+            best=jnp.full((), jnp.inf, _tree.norm_dtype(z)),
+            best_point=_tree.flat(z),
+            stale=jnp.zeros((), jnp.int32),
         )
 
     def step(self, z: PyTree, fz: PyTree, state: _State) -> tuple[PyTree, _State]:
@@ -106,13 +122,21 @@ class ACX(AbstractIteration):
         residual, size, rejected = jax.lax.cond(
             role == 0, begin, lambda: (state.reference, state.size, jnp.array(False))
         )
-        # From the plain point the same cycle starts again, unconditionally.
-        reference = jnp.where(rejected, infinity, residual)
-        position = jnp.where(rejected, state.position, position)
+        improved = (role == 0) & (residual < state.best)
+        best = jnp.where(improved, residual, state.best)
+        best_point = update_if(improved, lambda _: z, state.best_point)
+        stale = jnp.where(improved, 0, state.stale + jnp.int32(role == 0))
+        signed = (stale >= self.patience) & (stale < 2 * self.patience)
+        back = (role == 0) & (stale == self.patience)
+        again = rejected | back
+        # From the point returned to, the same cycle starts again, unconditionally.
+        reference = jnp.where(again, infinity, residual)
+        position = jnp.where(again, state.position, position)
 
         def enter(carry):
             last, _, second = carry
             first = _tree.where(rejected, second, last)
+            first = _tree.where(back, best_point, first)
             return first, z, first
 
         z_next, start, second = update_if(
@@ -123,14 +147,19 @@ class ACX(AbstractIteration):
             def extrapolate(carry, order=order):
                 last, second = carry
                 points = [start, second, z, last] if order == 3 else [start, z, last]
-                return _extrapolate(points, residual, size), last
+                return _extrapolate(points, residual, size, signed), last
 
             z_next, second = update_if(role == order, extrapolate, (z_next, second))
         z_next = _tree.shaped_like(z_next, shape)
-        return z_next, _State(position, start, second, reference, size)
+        state = _State(
+            position, start, second, reference, size, best, best_point, stale
+        )
+        return z_next, state
 
 
-def _extrapolate(points: list[PyTree], first: Scalar, size: Scalar) -> PyTree:
+def _extrapolate(
+    points: list[PyTree], first: Scalar, size: Scalar, signed: Bool[Array, ""]
+) -> PyTree:
     """The extrapolated point; `first` is the norm of D1, `size` that of x_0."""
     order = len(points) - 1
     binomial = {2: (1, 2, 1), 3: (1, 3, 3, 1)}[order]
@@ -144,7 +173,7 @@ def _extrapolate(points: list[PyTree], first: Scalar, size: Scalar) -> PyTree:
     cross, square = _tree.folded_sums(products, *points)
     rounding = 4 * _tree.coarsest_epsilon(points[0]) * size
     meaningless = is_translation(jnp.sqrt(square), first, rounding)
-    step = ratio(jnp.abs(cross), square, meaningless)
+    step = ratio(jnp.where(signed, -cross, jnp.abs(cross)), square, meaningless)
 
     def combine(*x):
         d = _differences(x)

@@ -1,9 +1,11 @@
 """Fixed-point and feasibility problems, and derivatives through their solutions."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from . import (
     competitive as competitive,
     implicit as implicit,
-    nn as nn,
     projections as projections,
     puzzles as puzzles,
 )
@@ -67,4 +69,18 @@ from ._solve import solve as solve
 from ._tree import max_norm as max_norm, rms_norm as rms_norm, two_norm as two_norm
 
 
+if TYPE_CHECKING:
+    from . import nn as nn
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # Networks are a good part of the time that an import takes, and solving needs none.
+    if name == "nn":
+        return importlib.import_module(".nn", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), "nn"])

@@ -1,7 +1,7 @@
 """Fixed-point and feasibility problems, and derivatives through their solutions."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+import importlib as _importlib
+import typing as _typing
 
 from . import (
     competitive as competitive,
@@ -69,16 +69,16 @@ from ._solve import solve as solve
 from ._tree import max_norm as max_norm, rms_norm as rms_norm, two_norm as two_norm
 
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from . import nn as nn
 
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _typing.Any:
     # Networks are a good part of the time that an import takes, and solving needs none.
     if name == "nn":
-        return importlib.import_module(".nn", __name__)
+        return _importlib.import_module(".nn", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -66,10 +66,12 @@ class Watch(eqx.Module):
     """What is kept of the past to tell slow progress from none.
 
     The residual and two norms of `z` at the end of the last window of steps. In a cycle
-    all come back exactly; in a slow convergence, or a search, they do not.
+    all come back exactly; in a slow convergence, or a search, they do not. And the
+    smallest of such residuals: where it is all rounding it soon gets no smaller.
     """
 
     residual: Float[Array, ""]
+    best: Float[Array, ""]
     size: Float[Array, ""]
     two_norm: Float[Array, ""]
     score: Int[Array, ""]
@@ -98,7 +100,7 @@ def init(iteration: AbstractIteration, z0: PyTree) -> LoopState:
         initial_size=zero,
         residual=jnp.full((), jnp.inf, dtype),
         size=zero,
-        watch=Watch(zero, zero, zero, none),
+        watch=Watch(zero, jnp.full((), jnp.inf, dtype), zero, zero, none),
     )
 
 
@@ -240,15 +242,18 @@ def _judge(running: RESULTS, state: LoopState) -> tuple[Watch, RESULTS]:
         return jnp.abs(a - b) <= 8 * epsilon * a
 
     repeats = same(residual, last.residual)
+    lower = residual < 0.99 * last.best
+    best = jnp.where(lower, residual, last.best)
     # Between curved sets the speed of a drift tends to a constant, slowly, and far from
     # the start it is rounded as coarsely as the iterate.
     noise = max(8 * epsilon, 1e-6) * residual + 2 * epsilon * size
     steady = jnp.abs(residual - last.residual) <= noise
-    drifts = steady & (size - last.size > _WINDOW / 4 * residual)
+    drifts = steady & ~lower & (size - last.size > _WINDOW / 4 * residual)
     cycles = repeats & same(two_norm, last.two_norm)
-    rounding = (residual <= 64 * epsilon * size) & (residual > last.residual / 2)
+    rounding = (residual <= 64 * epsilon * size) & ~lower
     # A search that moves on at constant speed may yet arrive: it gets more time.
-    points = jnp.where(cycles | rounding, _PATIENCE // 4, jnp.where(drifts, 1, 0))
+    points = jnp.where(drifts, 1, jnp.where(rounding, _PATIENCE // 8, 0))
+    points = jnp.where(cycles, _PATIENCE // 4, points)
     points = points.astype(last.score.dtype)
     score = jnp.where(points > 0, last.score + points, 0)
     idle = score >= _PATIENCE
@@ -259,5 +264,5 @@ def _judge(running: RESULTS, state: LoopState) -> tuple[Watch, RESULTS]:
     lost = ~finite & ~jnp.isfinite(_tree.max_norm(state.z)) | ~jnp.isfinite(size)
     result = RESULTS.where(finite, result, running)
     result = RESULTS.where(lost, RESULTS.nonfinite, result)
-    watch = Watch(residual, size, two_norm, score)
+    watch = Watch(residual, best, size, two_norm, score)
     return _tree.where(finite, watch, last), result

@@ -492,3 +492,22 @@ def test_iterates_that_run_away_do_not_make_a_gap_small():
     assert float(solution.stats["violation"]) > 0.04
     assert float(solution.stats["residual"]) > 0.04
     assert solution.result == fp.RESULTS.infeasible_suspected
+
+
+@pytest.mark.one_precision
+@pytest.mark.parametrize("height, found", [(0.5, True), (2.0, False)])
+def test_a_search_on_sets_that_are_not_convex(height, found):
+    class Circle(eqx.Module):
+        def project(self, x):
+            return x / jnp.linalg.norm(x)
+
+    line = proj.Affine(jnp.array([[0.0, 1.0]]), jnp.array([height]))
+    problem = fp.Feasibility([line, Circle()], jnp.array([0.3, 0.2]))
+    solution = fp.solve(problem, fp.RRR(), max_steps=3000, throw=False)
+    assert bool(solution.result == fp.RESULTS.successful) is found
+    if found:
+        x = np.asarray(solution.value)
+        np.testing.assert_allclose([x[1], np.linalg.norm(x)], [0.5, 1], atol=1e-4)
+    else:
+        # The sets are 1 apart.
+        assert float(solution.stats["violation"]) > 0.9

@@ -23,6 +23,16 @@ def rounding_of(z: PyTree) -> Scalar:
     return 4 * _tree.coarsest_epsilon(z) * _tree.two_norm(z)
 
 
+def rounding_error(z: PyTree, size: Scalar | None = None) -> Scalar:
+    """The norm of the errors of rounding `z` to nearest: eps |z| / sqrt(12).
+
+    In the mean square; `size` is the norm of `z`. A difference may be smaller
+    and still tell something; if it is divided by, this has to be allowed for.
+    """
+    size = _tree.two_norm(z) if size is None else size
+    return _tree.coarsest_epsilon(z) / 12**0.5 * size
+
+
 def ratio(
     numerator: Scalar, denominator: Scalar, is_rounding: Bool[Array, ""]
 ) -> Scalar:

@@ -10,14 +10,15 @@ and extrapolates with s = |<D_p, D_{p-1}>| / |D_p|^2:
     p = 3:  x = x_0 + 3 s D1 + 3 s^2 D2 + s^3 D3
 
 On a linear map with eigenvalue 1 - a that multiplies the error by (1 - s a)^p, so s is
-a step length in the manner of Barzilai and Borwein; s = 1 gives x_p. Lepage-Saucier
+a step length in the manner of Barzilai and Borwein; s = 1 gives x_p. Where D_3 is all
+rounding, s is taken from D_2 and D_1; where that is, too, s = 1. Lepage-Saucier
 (2024), Alternating cyclic extrapolation methods for optimization algorithms, equations
 (5) to (8).
 
 With s > 0 an eigenvalue above 1, a < 0, only grows: a saddle of the map is left, never
-reached. So when `patience` cycles in turn have brought no smaller residual than the best
-one, as many start again from the best point with s = -<D_p, D_{p-1}> / |D_p|^2, which
-has the sign of a. After those, s > 0 again until there is a smaller residual.
+reached. So when `patience` cycles in turn have brought no smaller residual than the
+best one, as many start again from the best point with s = -<D_p, D_{p-1}> / |D_p|^2,
+which has the sign of a. After those, s > 0 again until there is a smaller residual.
 """
 
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 from .. import _tree
 from .._check import check_between, check_positive_int
 from .._xla import update_if
-from ._extrapolation import is_translation, ratio
+from ._extrapolation import ratio
 from ._iteration import AbstractIteration
 
 
@@ -147,7 +148,7 @@ class ACX(AbstractIteration):
             def extrapolate(carry, order=order):
                 last, second = carry
                 points = [start, second, z, last] if order == 3 else [start, z, last]
-                return _extrapolate(points, residual, size, signed), last
+                return _extrapolate(points, size, signed), last
 
             z_next, second = update_if(role == order, extrapolate, (z_next, second))
         z_next = _tree.shaped_like(z_next, shape)
@@ -157,23 +158,31 @@ class ACX(AbstractIteration):
         return z_next, state
 
 
-def _extrapolate(
-    points: list[PyTree], first: Scalar, size: Scalar, signed: Bool[Array, ""]
-) -> PyTree:
-    """The extrapolated point; `first` is the norm of D1, `size` that of x_0."""
+def _extrapolate(points: list[PyTree], size: Scalar, signed: Bool[Array, ""]) -> PyTree:
+    """The extrapolated point; `size` is the norm of x_0."""
     order = len(points) - 1
     binomial = {2: (1, 2, 1), 3: (1, 3, 3, 1)}[order]
     dtype = _tree.norm_dtype(points[0])
 
+    # Where an evaluation is rounded by at most eps |x| / 2, that is all there is to D2
+    # below eps |x|, and to D3 below twice as much, as in y + 1 for a large y. Dividing
+    # by it would send x where T(x) = x in floating point.
+    rounding = {2: 1.2, 3: 2.4}
+    orders = [p for p in rounding if p <= order]
+
     def products(*x):
         d = _differences(x)
         product = lambda a, b: _tree.real_product(a, b, dtype)
-        return product(d[-1], d[-2]), product(d[-1], d[-1])
+        return tuple(product(d[p], d[q]) for p in orders for q in (p - 1, p))
 
-    cross, square = _tree.folded_sums(products, *points)
-    rounding = 4 * _tree.coarsest_epsilon(points[0]) * size
-    meaningless = is_translation(jnp.sqrt(square), first, rounding)
-    step = ratio(jnp.where(signed, -cross, jnp.abs(cross)), square, meaningless)
+    found = _tree.folded_sums(products, *points)
+    unit = _tree.coarsest_epsilon(points[0]) * size
+    step = jnp.ones((), dtype)
+    for k, p in enumerate(orders):
+        cross, square = found[2 * k : 2 * k + 2]
+        tells = square > (rounding[p] * unit) ** 2
+        cross = jnp.where(signed, -cross, jnp.abs(cross))
+        step = jnp.where(tells, ratio(cross, square, ~tells), step)
 
     def combine(*x):
         d = _differences(x)

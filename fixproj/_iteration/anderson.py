@@ -34,7 +34,7 @@ from jaxtyping import Array, Float, Int, PyTree, Scalar
 from .. import _tree
 from .._check import check_between, check_positive_int
 from .._xla import stored, update_if
-from ._extrapolation import rounding_of
+from ._extrapolation import is_translation, rounding_error, rounding_of
 from ._iteration import AbstractIteration
 
 
@@ -198,12 +198,15 @@ class Anderson(AbstractIteration):
 
         def extrapolate(z_plain):
             # A difference of residuals that is all rounding asks for a huge weight.
-            noise = rounding_of(fz)
+            noise = rounding_error(fz) ** 2
             used = jnp.arange(memory, dtype=count.dtype) < count
-            used = used & (lengths[0] > noise**2)
+            used = used & (lengths[0] > noise)
+            used = used & ~is_translation(jnp.sqrt(lengths[0]), size, rounding_of(fz))
             ridge = self._ridge(gram.dtype)
             if self.kind == "II":
-                gamma = _solve_scaled(gram, target, used, lengths[0], count, ridge)
+                gamma = _solve_scaled(
+                    gram, target, used, lengths[0], count, ridge, noise
+                )
             else:
                 used = used & (lengths[1] > 0)
                 gamma = _solve_pivoted(gram, target, used, lengths, count, ridge)
@@ -264,15 +267,18 @@ def _scaled(gram, target, used, row_squares, column_squares):
     return matrix, jnp.where(used, target * rows, 0), columns
 
 
-def _solve_scaled(gram, target, used, squares, count, ridge):
-    """(D G D + ridge I) w = D target, gamma = D w, with D the inverse column norms.
+def _solve_scaled(gram, target, used, squares, count, ridge, noise):
+    """(D (G + noise I) D + ridge I) w = D target, gamma = D w.
 
+    D has the inverse column norms. `noise`, the square of a column's rounding errors,
+    is what these add to the mean square of a combination for each unit of weight.
     Columns that are not used get no weight; none from `count` on are.
     """
     matrix, target, scale = _scaled(gram, target, used, squares, squares)
     memory = gram.shape[0]
     identity = jnp.eye(memory, dtype=bool)
-    matrix = jnp.where(identity, 1 + ridge, matrix)
+    diagonal = 1 + ridge + noise * scale**2
+    matrix = jnp.where(identity, diagonal[None, :], matrix)
     system = jnp.concatenate([matrix, target[:, None]], axis=1)
 
     def eliminate(j, system):

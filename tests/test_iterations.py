@@ -18,6 +18,9 @@ GENERAL = [
 KNOWN_FAILURES = {
     ("Squarem", "nlsolve_2by2"): "a saddle: leaves it",
 }
+IN_SINGLE_PRECISION = {
+    ("ACX", "nlsolve_2by2"): "near the saddle second differences are all rounding",
+}
 # Of several fixed points an iteration may find another than the plain one does.
 OTHER_SOLUTION = {("Anderson", "chandrasekhar_9999"), ("Anderson", "babylonian_roots")}
 FAST = [problem for problem in PROBLEMS if not problem.slow]
@@ -46,8 +49,11 @@ def _solve(problem, iteration, **kwargs):
 @pytest.mark.parametrize("problem", FAST, ids=lambda p: p.name)
 @pytest.mark.slow_in_x64
 def test_solves_the_suite(problem, iteration):
-    if (type(iteration).__name__, problem.name) in KNOWN_FAILURES:
-        pytest.skip(KNOWN_FAILURES[type(iteration).__name__, problem.name])
+    case = type(iteration).__name__, problem.name
+    if case in KNOWN_FAILURES:
+        pytest.skip(KNOWN_FAILURES[case])
+    if case in IN_SINGLE_PRECISION and _dtype() == np.float32:
+        pytest.skip(IN_SINGLE_PRECISION[case])
     solution = _solve(problem, iteration)
     assert solution.result == fp.RESULTS.successful, fp.RESULTS[solution.result]
     has_reference = problem.solution is not None or problem.check is not None

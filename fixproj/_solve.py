@@ -61,9 +61,10 @@ def solve(
             terms; [`fixproj.SQP`][] for `Constrained`, and
             [`fixproj.competitive.ImplicitEuler`][] for games). A `FixedPoint` or a
             `Root` is a map already and takes none.
-        iteration: how the map is run; None is [`fixproj.Picard`][], and for a `Root`
-            `optimistix.Newton` with the tolerances given here. An optimistix
-            fixed-point or root solver is taken as it is, with its own tolerances.
+        iteration: how the map is run; None is [`fixproj.Picard`][], for a conic program
+            [`fixproj.Anderson`][], and for a `Root` `optimistix.Newton` with the
+            tolerances given here. An optimistix fixed-point or root solver is taken as
+            it is, with its own tolerances.
         rtol: relative tolerance, a scalar >= 0; None is eps^(3/4) of the coarsest dtype
             in the iterate: 6.4e-6 in float32, 1.8e-12 in float64. A `Feasibility`
             problem is `successful` only if its answer also meets every set to ten times

@@ -20,6 +20,7 @@ import lineax as lx
 from jaxtyping import Array
 
 from .. import _tree
+from .._iteration import Anderson
 from .._loop import Tolerances
 from .._solution import RESULTS, Solution
 from ..implicit import Implicit
@@ -72,7 +73,7 @@ def solve_conic(
         start = x / scaling.x, y * scaling.cost / scaling.rows
     x, y, result, steps = _splitting.run(
         method,
-        iteration,
+        Anderson() if iteration is None else iteration,
         scaled,
         scaling,
         start,

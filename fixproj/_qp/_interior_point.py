@@ -62,8 +62,8 @@ class _Map(AbstractMap):
         return _iterate.begin(self.scaled, None)
 
     def apply(self, z: PyTree) -> PyTree:
-        point, shift, _ = _iterate.step(self.scaled, *z)
-        return point, shift
+        point, course, _ = _iterate.step(self.scaled, *z)
+        return point, course
 
     def readout(self, z: PyTree) -> PyTree:
         return self.scaling.x * z[0].x

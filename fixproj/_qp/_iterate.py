@@ -11,12 +11,18 @@ is linearised and solved by one Cholesky factorisation of
 
     P + rho I + A' W A,    W = z / (s + delta z),  or 1 / delta for an equation
 
-for Mehrotra's predictor and corrector. rho = delta shrink with mu to the square root of
-what the dtype resolves, so the factorisation exists for every convex program, linearly
-dependent rows and free variables included. Mehrotra (1992), On the implementation of a
-primal-dual interior point method; Friedlander & Orban (2012), A primal-dual regularized
-interior-point method for convex quadratic programs; Schwan, Jiang, Kuhn & Jones (2023),
-PIQP: a proximal interior-point quadratic programming solver.
+for Mehrotra's predictor and corrector. rho = shift / k and delta = shift k, with k the
+size of x over that of y, so that both terms are as small beside what they are added to.
+The shift shrinks to nearly the square root of what the dtype resolves, less far where a
+factorisation has failed, so that one exists for every convex program, with linearly
+dependent rows and free variables.
+
+Where the multipliers are much larger than at the start, steps are short: the point is
+too close to the bounds for the way it has to go. After some short steps it is moved
+away from them. Mehrotra (1992), On the implementation of a primal-dual interior point
+method; Friedlander & Orban (2012), A primal-dual regularized interior-point method for
+convex quadratic programs; Schwan, Jiang, Kuhn & Jones (2023), PIQP: a proximal
+interior-point quadratic programming solver.
 """
 
 from typing import Any
@@ -34,6 +40,9 @@ from ._equilibrate import Scaling
 
 
 _PATIENCE = 30
+# Three steps in a row that are shorter than 0.3 move the point away from the bounds.
+_SHORT, _SHORT_STEPS, _MOST_RETREATS = 0.3, 3, 2
+_RETREAT = 10.0
 
 
 class Point(eqx.Module):
@@ -45,6 +54,19 @@ class Point(eqx.Module):
     s_upper: Float[Array, " m"]
     z_lower: Float[Array, " m"]
     z_upper: Float[Array, " m"]
+
+
+class Course(eqx.Module):
+    """What steps learn from those before.
+
+    The regularisation and the least one, how many short steps there were in a row, and
+    how often the point was moved away from the bounds.
+    """
+
+    shift: Float[Array, ""]
+    least: Float[Array, ""]
+    short: Int[Array, ""]
+    retreats: Int[Array, ""]
 
 
 class Kinds(eqx.Module):
@@ -60,7 +82,7 @@ class _Carry(eqx.Module):
     best: Point
     best_merit: Float[Array, ""]
     since_best: Int[Array, ""]
-    shift: Float[Array, ""]
+    course: Course
     num_steps: Int[Array, ""]
     result: RESULTS
 
@@ -107,7 +129,7 @@ def run(
         clearly = merit < 0.9 * carry.best_merit
         since_best = jnp.where(clearly, 0, carry.since_best + 1)
         best_merit = jnp.minimum(merit, carry.best_merit)
-        moved, shift, failed = step(program, point, carry.shift)
+        moved, course, failed = step(program, point, carry.course)
         tol = epsilon**0.5
         infeasible = _optimality.is_infeasible(program, y, tol)
         unbounded = _optimality.is_unbounded(program, point.x, tol)
@@ -125,16 +147,16 @@ def run(
             best,
             best_merit,
             since_best,
-            shift,
+            course,
             carry.num_steps + 1,
             result,
         )
 
-    point, shift = begin(program, start)
+    point, course = begin(program, start)
     inf = jnp.full((), jnp.inf, program.q.dtype)
     none = jnp.zeros((), jnp.int32)
     result = RESULTS.where(done, RESULTS.successful, running)
-    carry = _Carry(point, point, inf, none, shift, none, result)
+    carry = _Carry(point, point, inf, none, course, none, result)
     carry = jax.lax.while_loop(keep_on, body, carry)
     return carry.best, carry.result, carry.num_steps
 
@@ -143,7 +165,7 @@ def _where(pred, true, false):
     return jax.tree.map(lambda t, f: jnp.where(pred, t, f), true, false)
 
 
-def begin(program: Program, start: Any) -> tuple[Point, Float[Array, ""]]:
+def begin(program: Program, start: Any) -> tuple[Point, Course]:
     """Mehrotra's start: the least-squares point, moved inside the bounds."""
     kind = kinds(program)
     epsilon = float(jnp.finfo(program.q.dtype).eps)
@@ -184,16 +206,16 @@ def begin(program: Program, start: Any) -> tuple[Point, Float[Array, ""]]:
     s, z = jnp.where(bounds, s, 1), jnp.where(bounds, z, 0)
     m = lower.size
     y = jnp.where(kind.equal, y, 0)
-    shift = jnp.asarray(epsilon**0.375, s.dtype)
-    return Point(x, y, s[:m], s[m:], z[:m], z[m:]), shift
+    none = jnp.zeros((), jnp.int32)
+    shifts = (jnp.asarray(epsilon**power, s.dtype) for power in (0.375, 0.45))
+    return Point(x, y, s[:m], s[m:], z[:m], z[m:]), Course(*shifts, none, none)
 
 
 def step(
-    program: Program, point: Point, shift: Float[Array, ""]
-) -> tuple[Point, Float[Array, ""], Bool[Array, ""]]:
+    program: Program, point: Point, course: Course
+) -> tuple[Point, Course, Bool[Array, ""]]:
     """One predictor-corrector step; the point stays if the factorisation failed."""
     kind = kinds(program)
-    epsilon = float(jnp.finfo(program.q.dtype).eps)
     x, zero = point.x, jnp.zeros_like(point.y)
     y = multipliers(point, kind)
     ax = program.rows(x)
@@ -205,30 +227,33 @@ def step(
     count = jnp.maximum(count, 1).astype(x.dtype)
     products = point.s_lower * point.z_lower, point.s_upper * point.z_upper
     mu = (jnp.sum(products[0]) + jnp.sum(products[1])) / count
-    d_lower = 1 / (point.s_lower + shift * point.z_lower)
-    d_upper = 1 / (point.s_upper + shift * point.z_upper)
+    size = lambda v: jnp.maximum(jnp.max(jnp.abs(v), initial=0), 1e-3)
+    ratio = jnp.clip(size(x) / size(y), 1e-4, 1e4)
+    rho, delta = course.shift / ratio, course.shift * ratio
+    d_lower = 1 / (point.s_lower + delta * point.z_lower)
+    d_upper = 1 / (point.s_upper + delta * point.z_upper)
     w_lower = jnp.where(kind.lower, point.z_lower * d_lower, zero)
     w_upper = jnp.where(kind.upper, point.z_upper * d_upper, zero)
-    weights = jnp.where(kind.equal, 1 / shift, w_lower + w_upper)
-    factor = _factor.factorise(program, weights, shift)
+    weights = jnp.where(kind.equal, 1 / delta, w_lower + w_upper)
+    factor = _factor.factorise(program, weights, rho)
 
     def direction(c_lower, c_upper, refine):
         g_lower = jnp.where(kind.lower, (c_lower * d_lower - w_lower * r_lower), zero)
         g_upper = jnp.where(kind.upper, (c_upper * d_upper - w_upper * r_upper), zero)
-        g = jnp.where(kind.equal, r_equal / shift, g_upper - g_lower)
+        g = jnp.where(kind.equal, r_equal / delta, g_upper - g_lower)
         dx = factor.solve(-r_dual - program.transposed(g))
         adx = program.rows(dx)
         dy = weights * adx + g
         if refine:
             # What is lost in `weights * adx` is large near the solution.
-            r = -r_dual - program.P @ dx - shift * dx - program.transposed(dy)
+            r = -r_dual - program.P @ dx - rho * dx - program.transposed(dy)
             more = factor.solve(r)
             a_more = program.rows(more)
             dx, adx, dy = dx + more, adx + a_more, dy + weights * a_more
         dz_lower = g_lower - w_lower * adx
         dz_upper = g_upper + w_upper * adx
-        ds_lower = jnp.where(kind.lower, adx + r_lower + shift * dz_lower, zero)
-        ds_upper = jnp.where(kind.upper, -adx + r_upper + shift * dz_upper, zero)
+        ds_lower = jnp.where(kind.lower, adx + r_lower + delta * dz_lower, zero)
+        ds_upper = jnp.where(kind.upper, -adx + r_upper + delta * dz_upper, zero)
         dy = jnp.where(kind.equal, dy, zero)
         return Point(dx, dy, ds_lower, ds_upper, dz_lower, dz_upper)
 
@@ -253,10 +278,33 @@ def step(
     length = jnp.minimum(jnp.minimum(primal, dual) * jnp.maximum(0.99, 1 - mu), 1)
     moved = jax.tree.map(lambda a, d: a + length * d, point, second)
     failed = ~jnp.isfinite(jnp.max(jnp.abs(second.x), initial=0))
-    floor = epsilon**0.5
-    smaller = jnp.maximum(shift * jnp.where(length > 0.5, 0.1, 0.5), floor)
-    shift = jnp.where(failed, 100 * shift, smaller)
-    return moved, shift, failed
+    moved, course = _steer(moved, kind, course, length, failed)
+    return moved, course, failed
+
+
+def _steer(point, kind, course, length, failed):
+    """The course after a step of this length, and the point, away from the bounds."""
+    epsilon = float(jnp.finfo(length.dtype).eps)
+    least = jnp.minimum(10 * course.least, epsilon**0.25)
+    least = jnp.where(failed, least, course.least)
+    shift = course.shift * jnp.where(length > 0.5, 0.1, 0.5)
+    shift = jnp.maximum(jnp.where(failed, 10 * course.shift, shift), least)
+    short = jnp.where(length < _SHORT, course.short + 1, 0)
+    retreat = (short >= _SHORT_STEPS) & (course.retreats < _MOST_RETREATS) & ~failed
+    away = jnp.where(course.retreats > 0, 10 * _RETREAT, _RETREAT)
+    away = jnp.where(retreat, away, 0).astype(length.dtype)
+    far = lambda v, bounded: jnp.where(bounded, jnp.maximum(v, away), v)
+    point = Point(
+        point.x,
+        point.y,
+        far(point.s_lower, kind.lower),
+        far(point.s_upper, kind.upper),
+        far(point.z_lower, kind.lower),
+        far(point.z_upper, kind.upper),
+    )
+    short = jnp.where(retreat, 0, short).astype(jnp.int32)
+    retreats = course.retreats + jnp.where(retreat, 1, 0).astype(jnp.int32)
+    return point, Course(shift, least, short, retreats)
 
 
 def _longest(point, step):

@@ -41,8 +41,9 @@ class OperatorSplitting(AbstractMethod):
 
     The default for [`fixproj.ConicProgram`][], and a method for
     [`fixproj.QuadraticProgram`][]. Cheap steps and one factorisation for many of them;
-    the number of steps depends on the conditioning. `iteration=fixproj.Anderson()`
-    accelerates it: a period that it leaves with a larger residual is done over without.
+    the number of steps depends on the conditioning. [`fixproj.Anderson`][] accelerates
+    conic programs, unless `iteration=` says otherwise, and quadratic ones if it is
+    asked for: a period that it leaves with a larger residual is done over without.
 
     Args:
         relaxation: a scalar in (0, 2).

@@ -73,7 +73,7 @@ def solve_conic(
         start = x / scaling.x, y * scaling.cost / scaling.rows
     x, y, result, steps = _splitting.run(
         method,
-        Anderson() if iteration is None else iteration,
+        Anderson(period=10) if iteration is None else iteration,
         scaled,
         scaling,
         start,

@@ -1,12 +1,12 @@
 """Further problems: the rest of the first collection, the second one, Boggs and Tolle.
 
-K. Schittkowski (1987), More Test Examples for Nonlinear Programming Codes, Lecture Notes
-in Economics and Mathematical Systems 282 (numbers above 200); P. T. Boggs and J. W.
-Tolle (1989), A strategy for global convergence in a sequential quadratic programming
-algorithm, SIAM J. Numer. Anal. 26 (numbers 1000 and more here). No choice in this
-library was made by looking at how these are solved, but for what the docs page says.
+K. Schittkowski (1987), More Test Examples for Nonlinear Programming Codes, Lecture
+Notes in Economics and Mathematical Systems 282 (numbers above 200); P. T. Boggs and
+J. W. Tolle (1989), A strategy for global convergence in a sequential quadratic
+programming algorithm, SIAM J. Numer. Anal. 26 (1000 and the number there).
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from hock_schittkowski import Problem
@@ -30,20 +30,25 @@ def _hs54(x):
 
 
 def _hs67_process(x):
-    """The alkylation process: two inner iterations, as many steps as they need."""
-    y2 = 1.6 * x[0]
-    for _ in range(40):
-        y3 = 1.22 * y2 - x[0]
-        y6 = (x[1] + y3) / x[0]
-        y2 = 0.01 * x[0] * (112 + 13.167 * y6 - 0.6667 * y6**2)
+    """The alkylation process, with two inner iterations."""
+
+    def cracked(_, y2):
+        y6 = (x[1] + 1.22 * y2 - x[0]) / x[0]
+        return 0.01 * x[0] * (112 + 13.167 * y6 - 0.6667 * y6**2)
+
+    y2 = jax.lax.fori_loop(0, 40, cracked, 1.6 * x[0])
     y3 = 1.22 * y2 - x[0]
     y6 = (x[1] + y3) / x[0]
-    y4 = 93.0 + 0 * y2
-    for _ in range(40):
-        y5 = 86.35 + 1.098 * y6 - 0.038 * y6**2 + 0.325 * (y4 - 89)
-        y8 = -133 + 3 * y5
-        y7 = 35.82 - 0.222 * y8
-        y4 = 98000 * x[2] / (y2 * y7 + 1000 * x[2])
+    rest = lambda y4: 86.35 + 1.098 * y6 - 0.038 * y6**2 + 0.325 * (y4 - 89)
+
+    def diluted(_, y4):
+        y7 = 35.82 - 0.222 * (3 * rest(y4) - 133)
+        return 98000 * x[2] / (y2 * y7 + 1000 * x[2])
+
+    y4 = jax.lax.fori_loop(0, 40, diluted, 93 + 0 * y2)
+    y5 = rest(y4)
+    y8 = 3 * y5 - 133
+    y7 = 35.82 - 0.222 * y8
     return jnp.stack([y2, y3, y4, y5, y6, y7, y8])
 
 
@@ -102,16 +107,13 @@ def _hs70(x):
 
 def _transformer_roots():
     """The first 30 roots of m tan(m) = 1."""
-    roots = []
-    for k in range(30):
-        low, high = k * np.pi, k * np.pi + np.pi / 2 - 1e-12
-        for _ in range(200):
-            middle = (low + high) / 2
-            below = middle * np.sin(middle) < np.cos(middle) * (-1) ** 0
-            below = middle * np.tan(middle) < 1
-            low, high = (middle, high) if below else (low, middle)
-        roots.append((low + high) / 2)
-    return np.array(roots)
+    low = np.pi * np.arange(30)
+    high = low + np.pi / 2 - 1e-12
+    for _ in range(60):
+        middle = (low + high) / 2
+        below = middle * np.tan(middle) < 1
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return (low + high) / 2
 
 
 _MU = _transformer_roots()
@@ -182,7 +184,14 @@ FURTHER = [
         )
         for n in range(2, 7)
     ),
-    Problem(215, lambda x: x[1], [1, 1], 0, ineq=lambda x: [x[1] - x[0] ** 2], lower=[0, -_INF]),
+    Problem(
+        215,
+        lambda x: x[1],
+        [1, 1],
+        0,
+        ineq=lambda x: [x[1] - x[0] ** 2],
+        lower=[0, -_INF],
+    ),
     Problem(
         216,
         lambda x: 100 * (x[0] ** 2 - x[1]) ** 2 + (x[0] - 1) ** 2,
@@ -200,7 +209,12 @@ FURTHER = [
         lower=[0, -_INF],
     ),
     Problem(
-        218, lambda x: x[1], [9, 100], 0, ineq=lambda x: [x[1] - x[0] ** 2], lower=[-_INF, 0]
+        218,
+        lambda x: x[1],
+        [9, 100],
+        0,
+        ineq=lambda x: [x[1] - x[0] ** 2],
+        lower=[-_INF, 0],
     ),
     Problem(
         219,
@@ -210,12 +224,21 @@ FURTHER = [
         lambda x: [x[1] - x[0] ** 3 - x[2] ** 2, x[0] ** 2 - x[1] - x[3] ** 2],
     ),
     Problem(
-        221, lambda x: -x[0], [0.25, 0.25], -1, ineq=lambda x: [(1 - x[0]) ** 3 - x[1]],
-        lower=[0, 0], upper=[1, 1],
+        221,
+        lambda x: -x[0],
+        [0.25, 0.25],
+        -1,
+        ineq=lambda x: [(1 - x[0]) ** 3 - x[1]],
+        lower=[0, 0],
+        upper=[1, 1],
     ),
     Problem(
-        222, lambda x: -x[0], [1.3, 0.2], -1.5,
-        ineq=lambda x: [0.125 - (x[0] - 1) ** 3 - x[1]], lower=[0, 0],
+        222,
+        lambda x: -x[0],
+        [1.3, 0.2],
+        -1.5,
+        ineq=lambda x: [0.125 - (x[0] - 1) ** 3 - x[1]],
+        lower=[0, 0],
     ),
     Problem(
         223,
@@ -293,7 +316,9 @@ FURTHER = [
         0,
         ineq=lambda x: [x[0] / 3 + x[1] + 0.1, -x[0] / 3 + x[1] + 0.1],
     ),
-    Problem(233, _rosenbrock, [1.2, 1], 0, ineq=lambda x: [x[0] ** 2 + x[1] ** 2 - 0.25]),
+    Problem(
+        233, _rosenbrock, [1.2, 1], 0, ineq=lambda x: [x[0] ** 2 + x[1] ** 2 - 0.25]
+    ),
     Problem(
         234,
         lambda x: (x[1] - x[0]) ** 4 - (1 - x[0]),

@@ -207,8 +207,9 @@ def begin(program: Program, start: Any) -> tuple[Point, Course]:
     m = lower.size
     y = jnp.where(kind.equal, y, 0)
     none = jnp.zeros((), jnp.int32)
-    shifts = (jnp.asarray(epsilon**power, s.dtype) for power in (0.375, 0.45))
-    return Point(x, y, s[:m], s[m:], z[:m], z[m:]), Course(*shifts, none, none)
+    first, least = (jnp.asarray(epsilon**power, s.dtype) for power in (0.375, 0.45))
+    course = Course(first, least, short=none, retreats=none)
+    return Point(x, y, s[:m], s[m:], z[:m], z[m:]), course
 
 
 def step(

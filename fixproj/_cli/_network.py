@@ -125,7 +125,8 @@ def _token(text, found) -> Token:
     low, high = LAYERS.get(known, (0, 0))
     if not low <= len(sizes) <= high:
         wanted = str(low) if low == high else f"{low} to {high}"
-        raise fail(f"{name!r} takes {wanted} numbers, got {len(sizes)}.")
+        plural = "" if wanted == "1" else "s"
+        raise fail(f"{name!r} takes {wanted} number{plural}, got {len(sizes)}.")
     return Token(known, sizes, start, length)
 
 

@@ -46,6 +46,10 @@ def read_program(path: str | os.PathLike) -> dict[str, Any]:
     for key in ("P", "A", "lower", "upper"):
         if found[key] is not None and found[key].size == 0:
             found[key] = None
+    if found["A"] is not None and found["lower"] is None and found["upper"] is None:
+        raise FileError(
+            f"{name}: 'A' has no bounds: there is neither 'l' (lower) nor 'u' (upper)."
+        )
     found["r"] = float(np.sum(np.asarray(arrays.get("r", 0.0))))
     return found
 
@@ -92,7 +96,7 @@ def read_puzzles(path: str | os.PathLike) -> np.ndarray:
     if len(data) > 16 << 20:
         raise FileError(f"{name}: more than 16 MiB of puzzles.")
     try:
-        text = data.decode()
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FileError(f"{name}: not a text file.") from error
     puzzles, rows = [], []
@@ -101,10 +105,11 @@ def read_puzzles(path: str | os.PathLike) -> np.ndarray:
         line = re.sub(r"[\s|,;]", "", line.split("#")[0])
         if not line or re.fullmatch(r"[-+=]+", line):
             continue
-        if not re.fullmatch(r"[0-9._]+", line):
-            bad = re.sub(r"[0-9._]", "", line)[0]
+        line = re.sub(r"[._*?xX]", "0", line)
+        if not re.fullmatch(r"[0-9]+", line):
+            bad = re.sub(r"[0-9]", "", line)[0]
             raise FileError(f"{name}, line {number}: {bad!r} is not part of a sudoku.")
-        cells = [int(cell) for cell in line.replace(".", "0").replace("_", "0")]
+        cells = list(map(int, line))
         if not rows and len(cells) in (81, 16):
             size = 9 if len(cells) == 81 else 4
             puzzles.append((number, np.reshape(cells, (size, size))))

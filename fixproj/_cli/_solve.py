@@ -17,9 +17,9 @@ from fixproj.puzzles._why import why_infeasible
 _EPILOG = """\b
 A program is minimise x'Px/2 + q'x subject to l <= Ax <= u, with arrays P, q, A, l, u
 (lower and upper do as well) in a .npz or .mat file; matrices in .mat may be sparse.
-A sudoku file has 81 characters for each puzzle, in one line or in nine; 0, . or _ is
-an empty cell, # starts a comment. Without --out the answer is printed; a puzzle without
-a solution is all zeros, and what stands in its way is said.
+A sudoku file has 81 characters for each puzzle, in one line or in nine; 0 . _ * x or
+? is an empty cell, # starts a comment. Without --out the answer is printed; a puzzle
+without a solution is all zeros, and what stands in its way is said.
 
 \b
 Examples:

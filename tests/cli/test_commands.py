@@ -191,6 +191,8 @@ def test_solve_programs(tmp_path):
     assert "`lower` must have 3 entries" in run("solve", path, code=1).stderr
     np.savez(path, P=P)
     assert "no array 'q'; found 'P'" in run("solve", path, code=1).stderr
+    np.savez(path, P=P, q=q, A=A)
+    assert "'A' has no bounds" in run("solve", path, code=1).stderr
     mat.write_bytes(b"MATLAB 5.0, or not")
     assert "not a MATLAB file" in run("solve", mat, code=1).stderr
 
@@ -214,6 +216,7 @@ def test_solve_sudoku(tmp_path):
     for group in (*grid, *grid.T, *blocks):
         assert sorted(group) == [1, 2, 3, 4]
     assert (grid[0, 0], grid[1, 2], grid[2, 3]) == (1, 3, 2)
+    path.write_text("\ufeff" + PUZZLE.replace(".", "*"))
     drawn = run("solve", path).stdout.splitlines()
     assert drawn[0].startswith("1 ") and drawn[2] == "----+----"
     path.write_text("11" + "." * 14 + "\n" + "." * 16 + "\n123....4" + "." * 8)
@@ -243,7 +246,7 @@ def test_why_a_sudoku_has_no_solution():
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("12x4\n", "line 1: 'x' is not part"),
+        ("12z4\n", "line 1: 'z' is not part"),
         ("1234\n12\n", "line 2: 2 cells"),
         ("1..4\n....\n", "ends after 2 rows"),
         ("5" + "." * 15, "digit above 4"),

@@ -50,7 +50,7 @@ def test_builds(text, shape, kernels):
         ("Dense[-5]", "Dense[-5]", "positive whole"),
         ("Dense[0]", "Dense[0]", "from 1 to"),
         ("Dense[9999999999]", "Dense[9999999999]", "from 1 to"),
-        ("Dense[5,6]", "Dense[5,6]", "takes 1 numbers, got 2"),
+        ("Dense[5,6]", "Dense[5,6]", "takes 1 number, got 2"),
         ("Conv2D[5]", "Conv2D[5]", "takes 2 to 3 numbers, got 1"),
         ("Dense[__import__('os')]", "Dense[__import__('os')", "not closed"),
         ("Dense[os.name]", "Dense[os.name]", "positive whole"),

@@ -174,16 +174,16 @@ class ZORBClassifier(ClassifierMixin, _ZORB):
     classes. The output layer, which also sees the inputs, is a ridge regression on
     one-hot labels. Up to 2048 examples, the leave-one-out error chooses the ridge, the
     slope of the units and the weight of the hidden layer. With more, generalised
-    cross-validation chooses the ridge, and sweeps of projections move the hidden
-    layers: what the outputs lack is carried back as targets, and each layer is the
-    ridge regression on its own. Statistics are accumulated in blocks, so memory beyond
-    the data does not grow with their number.
+    cross-validation chooses the ridge, and labels become targets that may be exceeded;
+    sweeps of projections move the hidden layers: what the outputs lack is carried back
+    as targets, and each layer is the ridge regression on its own. Statistics are
+    accumulated in blocks, so memory beyond the data does not grow with their number.
 
     Args:
         hidden_layer_sizes: units of each hidden layer; empty for a linear model.
         activation: "tanh", "sigmoid", "relu", "leaky_relu", "sign" or "identity".
         ridge: strength of the output layer's ridge; None chooses it.
-        sweeps: over the hidden layers. None: 1 for more than 2048 examples, else 0.
+        sweeps: over the hidden layers. None: 1 for 2049 to 8192 examples, else 0.
         skip: whether the output layer also sees the inputs. None: up to 2048 examples,
             and for regression.
         class_weight: "balanced", a dictionary from label to weight, or None.
@@ -386,7 +386,7 @@ class ZORBRegressor(RegressorMixin, _ZORB):
         hidden_layer_sizes: units of each hidden layer; empty for a linear model.
         activation: "tanh", "sigmoid", "relu", "leaky_relu", "sign" or "identity".
         ridge: strength of the output layer's ridge; None chooses it.
-        sweeps: over the hidden layers. None: 1 for more than 2048 examples, else 0.
+        sweeps: over the hidden layers. None: 1 for 2049 to 8192 examples, else 0.
         skip: whether the output layer also sees the inputs. None: up to 2048 examples,
             and for regression.
         random_state: an integer for reproducible results.

@@ -104,7 +104,7 @@ class ZORB(AbstractTrainer):
     margin: float | Array
     objective: AbstractLoss
     solver: str | lx.AbstractLinearSolver
-    start: str = eqx.field(static=True)
+    hidden_start: str = eqx.field(static=True)
     rounds: int = eqx.field(static=True)
     hidden_examples: int | None = eqx.field(static=True)
 
@@ -148,7 +148,7 @@ class ZORB(AbstractTrainer):
         self.margin = margin
         self.objective = loss_named(loss)
         self.solver = solver
-        self.start = start
+        self.hidden_start = start
         self.rounds = rounds
         self.hidden_examples = hidden_examples
 
@@ -224,7 +224,7 @@ class ZORB(AbstractTrainer):
         layered = as_layers(model)
         layers: Any = layered.layers
         places = _affine(layers)
-        if self.start == "pairs":
+        if self.hidden_start == "pairs":
             key = jr.key(0) if key is None else key
             layers = _with_pairs(self, layers, places[:-1], data, key)
         last, hidden = places[-1], places[:-1]

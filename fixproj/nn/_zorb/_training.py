@@ -22,7 +22,8 @@ from fixproj.nn._zorb._sweep import sweep
 
 FEW_ROWS = 2048
 _SWEEP_ROWS = 4096
-_SWEEPS = 1
+# A sweep helps where units are many for the rows, and costs accuracy beyond.
+_SWEPT_ROWS = 8192
 _KEPT_BYTES = 1 << 28
 _FINE, _COARSE = (2.0, 1.0, 0.5), (2.0,)
 _PAIR_ROWS = 4096
@@ -140,7 +141,7 @@ def train_many(
     x, y, weights, expansion, strength, sweeps, dtype, rng, classes=False
 ) -> Fitted:
     """Sweeps over samples of the rows, then a readout from all of them."""
-    sweeps = _SWEEPS if sweeps is None else sweeps
+    sweeps = int(len(x) <= _SWEPT_ROWS) if sweeps is None else sweeps
     chosen = None
     for _ in range(sweeps if expansion.layers else 0):
         some = slice(None)

@@ -6,17 +6,21 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
+from fixproj.nn._graph._curvature import Curvature
+
 
 class Weights(NamedTuple):
     """Metric weights of a node's graph: one per input, and one of the output.
 
     `weak` says that the displacement is small and the inputs are heavy, so that one
-    linearised step, cheaply preconditioned, may stand for the projection.
+    linearised step, cheaply preconditioned, may stand for the projection. `curvature`
+    is then what is known of the inputs of a product from past minibatches, if anything.
     """
 
     inputs: tuple[Any, ...]
     output: Any
     weak: bool = False
+    curvature: Curvature | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,6 +23,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from fixproj.nn._graph._curvature import Curvature
 from fixproj.nn._graph._operation import Operation, Weights
 from fixproj.nn._graph._registry import rule_of
 from fixproj.nn._graph._trace import Trace
@@ -64,7 +65,12 @@ class Metric(eqx.Module):
     elementwise: float | Float[Array, ""]
     weak: bool = eqx.field(static=True, default=False)
 
-    def weights(self, operation: Operation, trace: Trace) -> Weights:
+    def weights(
+        self,
+        operation: Operation,
+        trace: Trace,
+        curvature: Curvature | None = None,
+    ) -> Weights:
         """The weights for one node."""
         product = operation.name in _PRODUCTS
         activation = self.activation if product else 1.0
@@ -76,7 +82,7 @@ class Metric(eqx.Module):
             for i in operation.inputs
         )
         output = self.output if product else self.elementwise
-        return Weights(inputs, output, self.weak)
+        return Weights(inputs, output, self.weak, curvature)
 
 
 def _rows(operation) -> float:
@@ -98,6 +104,7 @@ def propagate(
     displacement: Array,
     metric: Metric,
     gaps: dict[int, Array] | None = None,
+    curvatures: dict[int, Curvature] | None = None,
 ) -> tuple[list[Array], dict[int, Array]]:
     """One sweep from the output to the parameters.
 
@@ -108,6 +115,7 @@ def propagate(
         metric: the weights of the projections.
         gaps: the current value of each node's output minus the node's function of its
             current inputs; None where all are zero.
+        curvatures: by the variable that a product makes, what is known of its inputs.
 
     Returns:
         The displacement of every trainable leaf, and the value of every node at its
@@ -146,7 +154,8 @@ def propagate(
         output = values[out]
         if gaps is not None:
             wanted, output = wanted + gaps[out], output - gaps[out]
-        moved = project_node(op, trace, inputs, output, wanted, metric)
+        known = (curvatures or {}).get(out)
+        moved = project_node(op, trace, inputs, output, wanted, metric, known)
         if not metric.weak:
             shifted = [
                 v if m is None else v + m for v, m in zip(inputs, moved, strict=True)
@@ -164,11 +173,13 @@ def propagate(
     return leaves, projected
 
 
-def project_node(operation, trace, inputs, output, wanted, metric):
+def project_node(
+    operation, trace, inputs, output, wanted, metric, curvature: Curvature | None = None
+):
     """The movements of a node's inputs; unit displacements if the sweep is weak."""
     rule = rule_of(operation.name)
     assert rule is not None, operation.name
-    weights = metric.weights(operation, trace)
+    weights = metric.weights(operation, trace, curvature)
     moved = rule(operation, inputs, output, wanted, weights)
     return _to_unit(operation, moved, weights) if metric.weak else moved
 

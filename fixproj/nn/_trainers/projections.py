@@ -11,7 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from fixproj._map import AbstractMethod
 from fixproj._method import (
@@ -22,6 +22,8 @@ from fixproj._method import (
 from fixproj.nn._adapt import in_training, with_new_state
 from fixproj.nn._graph import Metric, propagate, reconcile, split, trace
 from fixproj.nn._graph._constraints import LOSS
+from fixproj.nn._graph._curvature import Curvature
+from fixproj.nn._graph._rules.moments import no_curvatures, renewed_curvatures
 from fixproj.nn._trainers._loss import AbstractLoss, loss_named
 from fixproj.nn._trainers._optimiser import check_optimiser, descend
 from fixproj.nn._trainers._trainer import AbstractTrainer
@@ -30,6 +32,7 @@ from fixproj.projections._weights import check_weight
 
 
 GRANULARITIES = ("layer", "neuron")
+CURVATURES = ("running", "minibatch")
 _CYCLIC = (CyclicProjections, CyclicDouglasRachford)
 
 
@@ -69,6 +72,11 @@ class Projections(AbstractTrainer):
             as Douglas-Rachford's offset from it, is kept from one minibatch to the
             next: for parameters and copies of them. What belongs to examples starts
             from a forward pass. Not for methods whose variable is the answer.
+        curvature: of a weak sweep with `outer`: "running", the second moments of the
+            inputs of each product are kept over past minibatches, by their 48 leading
+            eigenpairs, and renewed every 10; or "minibatch", they are those of a sample
+            of the minibatch. Running ones need the shapes of a minibatch: `nn.fit`
+            begins with `start`; a state from `init` has none.
         sweeps: sweeps per minibatch. Default 3, with `outer` 1; with a method 50 steps.
         loss: "cross_entropy" (integer or one-hot labels), "squared", "hinge", "margin"
             (the label's output exceeds the others by 1) or "exact_class" (it is the
@@ -106,6 +114,7 @@ class Projections(AbstractTrainer):
     granularity: str = eqx.field(static=True)
     numerics: str = eqx.field(static=True)
     keep_state: bool = eqx.field(static=True)
+    curvature: str = eqx.field(static=True)
     loss: str = eqx.field(static=True)
     metric: Metric
     loss_step: float | Float[Array, ""]
@@ -121,6 +130,7 @@ class Projections(AbstractTrainer):
         *,
         numerics: str = "exact",
         keep_state: bool = False,
+        curvature: str = "running",
         sweeps: int | None = None,
         loss: str = "cross_entropy",
         loss_prox: str | None = None,
@@ -148,6 +158,11 @@ class Projections(AbstractTrainer):
             )
         if method is None and granularity == "neuron":
             method = AlternatingProjections()
+        if curvature not in CURVATURES:
+            raise ValueError(
+                f"curvature must be one of {', '.join(map(repr, CURVATURES))}; "
+                f"got {curvature!r}."
+            )
         if keep_state and method is None:
             raise ValueError("keep_state needs a method, such as DouglasRachford().")
         default = _PURE if outer is None else _OUTER
@@ -176,7 +191,7 @@ class Projections(AbstractTrainer):
             )
         self.method, self.granularity = method, granularity
         self.numerics, self.loss = numerics, loss
-        self.keep_state = keep_state
+        self.keep_state, self.curvature = keep_state, curvature
         self.loss_prox = loss_prox
         self.metric = Metric(
             chosen["activation_weight"],
@@ -197,6 +212,9 @@ class Projections(AbstractTrainer):
     def start(self, model: PyTree, x: Array, y: Array) -> PyTree:
         """As `init`, with room for what is kept; see `AbstractTrainer.start`."""
         state = self.init(model)
+        if self.metric.weak and self.curvature == "running":
+            curvatures = no_curvatures(trace(in_training(model), x))
+            return _Remembering(state, curvatures, jnp.zeros((), jnp.int32))
         if not self.keep_state:
             return state
 
@@ -216,6 +234,10 @@ class Projections(AbstractTrainer):
         graph = trace(in_training(model), x)
         values = graph.evaluate(start, x)
         info = self.objective.metrics(values[graph.output], y)
+        memory, curvatures = None, None
+        if isinstance(state, _Remembering):
+            memory = _renewed(state, graph, values)
+            curvatures, state = memory.curvatures, memory.state
 
         def sweep(values, gaps):
             outputs = values[graph.output]
@@ -224,7 +246,7 @@ class Projections(AbstractTrainer):
             else:
                 step = jnp.asarray(-self.loss_step, outputs.dtype)
                 wanted = step * self.objective.slope(outputs, y)
-            return propagate(graph, values, wanted, self.metric, gaps)
+            return propagate(graph, values, wanted, self.metric, gaps, curvatures)
 
         def sweep_again(carry, _):
             # The sum of displacements is carried as well as the point: late in the
@@ -245,6 +267,8 @@ class Projections(AbstractTrainer):
         else:
             feed = [self._as_gradient(t, x.shape[0]) for t in total]
             leaves, state = descend(self.outer, feed, state, start)
+        if memory is not None:
+            state = _Remembering(state, memory.curvatures, memory.count)
         return rebuild(leaves), state, info
 
     def _problem(self, model, x, y):
@@ -298,6 +322,31 @@ class Projections(AbstractTrainer):
         if not self.metric.weak:
             unit = unit * self.metric.parameter / self.metric.output
         return displacement * jnp.asarray(-unit, displacement.dtype)
+
+
+class _Remembering(eqx.Module):
+    """The optimiser's state, and what is known of the inputs of products."""
+
+    state: PyTree
+    curvatures: dict[int, Curvature]
+    count: Int[Array, ""]
+
+
+_RENEWED_EVERY = 10
+_KEEP = 0.9
+
+
+def _renewed(memory: _Remembering, graph, values) -> _Remembering:
+    """With what this minibatch tells, if it is one of those that are asked."""
+    turns = memory.count // _RENEWED_EVERY
+    # A plain mean at first.
+    keep = jnp.minimum(_KEEP, turns / (turns + 1)).astype(jnp.float32)
+    curvatures = jax.lax.cond(
+        memory.count % _RENEWED_EVERY == 0,
+        lambda: renewed_curvatures(graph, values, memory.curvatures, keep),
+        lambda: memory.curvatures,
+    )
+    return _Remembering(memory.state, curvatures, memory.count + 1)
 
 
 class _Kept(eqx.Module):

@@ -7,6 +7,7 @@ The operand that holds the examples is X, (rows, contracted); the other is W,
 that meets a column of ones.
 """
 
+import functools
 import math
 
 import jax.numpy as jnp
@@ -108,7 +109,9 @@ def _project(operation, inputs, displacement, weights, bias):
         for weight, free in zip(weights.inputs[:2], operation.free[:2], strict=True)
     ]
     at = form.rows
-    project = _weak_product if weights.weak else product_displacement
+    project = product_displacement
+    if weights.weak:
+        project = functools.partial(_weak_product, curvature=weights.curvature)
     moved = project(
         form.left(inputs[at]),
         form.right(inputs[1 - at]),
@@ -128,7 +131,7 @@ def _project(operation, inputs, displacement, weights, bias):
 _ROWS = 64
 
 
-def _weak_product(x, w, bias, displacement, a, b, c):
+def _weak_product(x, w, bias, displacement, a, b, c, curvature):
     """`product_displacement` where the factors are heavy, by one small Cholesky solve.
 
     The Sylvester equation L (W'W / a + I / c) + (X X' / b) L = R is replaced by two
@@ -137,7 +140,8 @@ def _weak_product(x, w, bias, displacement, a, b, c):
         L = c R (I - t W'W / (1 + t |W|^2)),   t = c / a,
 
     which damps by less than the inverse (I + t W'W)^-1 does, and on that of the inputs
-    dW = (I + c X'X / b)^-1 X' L / b, with X'X estimated from an even sample of rows.
+    dW = (I + c X'X / b)^-1 X' L / b, with X'X from what is known of past minibatches,
+    or else from an even sample of rows.
     """
     dtype = displacement.dtype
     work = at_least_single(dtype)
@@ -154,10 +158,30 @@ def _weak_product(x, w, bias, displacement, a, b, c):
     if bias is not None:
         x1 = jnp.concatenate([x1, jnp.ones_like(x1[:, :1])], axis=1)
     rows = x1.shape[0]
-    wide = x1.shape[1] > rows
-    sample = x1[:: max(1, rows // _ROWS)] if wide else x1
-    strength = c / b * (rows / sample.shape[0])
-    right = damped(sample, x1.T @ multiplier / b, strength).astype(dtype)
+    right = x1.T @ multiplier / b
+    if curvature is not None:
+        right = curvature.damped(right[None], c / b * rows)[0]
+    else:
+        wide = x1.shape[1] > rows
+        sample = x1[:: max(1, rows // _ROWS)] if wide else x1
+        right = damped(sample, right, c / b * (rows / sample.shape[0]))
+    right = right.astype(dtype)
     if bias is None:
         return ProductDisplacement(left, right, None)
     return ProductDisplacement(left, right[:-1], right[-1])
+
+
+def rows_of_inputs(operation, inputs, wanted):
+    """An even sample of rows of X, (1, rows, entries), with ones if there is a bias.
+
+    Args:
+        operation: a product that is no batched one.
+        inputs: the values of its inputs.
+        wanted: about how many rows.
+    """
+    form = MatrixForm(operation.params, operation.avals, operation.rows)
+    x = form.left(inputs[form.rows])
+    x = x[:: max(1, x.shape[0] // wanted)]
+    if operation.name == "affine":
+        x = jnp.concatenate([x, jnp.ones_like(x[:, :1])], axis=1)
+    return x[None]

@@ -29,18 +29,27 @@ def project_convolution(operation, inputs, output, displacement, weights):
     if operation.params["batch_group_count"] != 1 or operation.rows == 1:
         return left, right
     form = ConvolutionForm(operation.params, inputs[1].shape, output.shape)
-    rows = _sample(form, inputs[0])
     total = output.size // form.out_shape[1]
-    strength = weights.output / weights.inputs[1] * (total / rows.shape[1])
-    moved = jax.vmap(lambda p, g: damped(p, g, strength))(rows, form.kernel(right))
+    strength = weights.output / weights.inputs[1] * total
+    if weights.curvature is not None:
+        moved = weights.curvature.damped(form.kernel(right), strength)
+        return left, form.undo_kernel(moved)
+    rows = _sample(form, inputs[0], _ROWS)
+    share = strength / rows.shape[1]
+    moved = jax.vmap(lambda p, g: damped(p, g, share))(rows, form.kernel(right))
     return left, form.undo_kernel(moved)
 
 
-def _sample(form, x):
-    """Patches of an even sample of examples, and of those an even sample of rows."""
+def rows_of_patches(operation, inputs, wanted):
+    """An even sample of the patches of x, (groups, rows, entries of a filter)."""
+    kernel, out = operation.avals[1].shape, operation.out_avals[0].shape
+    return _sample(ConvolutionForm(operation.params, kernel, out), inputs[0], wanted)
+
+
+def _sample(form, x, wanted):
     positions = math.prod(form.out_shape[2:])
-    wanted = max(1, _ROWS // max(1, positions))
+    examples = max(1, wanted // max(1, positions))
     at = form.lhs[0]
-    every = max(1, x.shape[at] // wanted)
+    every = max(1, x.shape[at] // examples)
     rows = form.patches(lax.slice_in_dim(x, 0, None, every, axis=at))
-    return rows[:, :: max(1, rows.shape[1] // _ROWS)]
+    return rows[:, :: max(1, rows.shape[1] // wanted)]

@@ -254,7 +254,8 @@ def _batches_epoch(trainer, data, every):
                 collect()
                 now.minibatch = i
                 save()
-            kept = trainer, x, y, bad, i
+            # An array: a number would be compiled in, once for each minibatch.
+            kept = trainer, x, y, bad, jnp.asarray(i)
             now.model, now.state, info, bad = _guarded(kept, now.model, now.state)
             infos.append({**info, _SIZE: len(x)})
         collect()

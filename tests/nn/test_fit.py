@@ -285,3 +285,20 @@ def test_an_iterable_is_run_through_once_for_each_epoch(getkey):
     model = eqx_mlp(getkey(), (2, 4, 2))
     nn.fit(model, nn.Projections(), Loader(), epochs=2, progress=False)
     assert passes == [3, 3]
+
+
+@pytest.mark.one_precision
+def test_batches_of_an_iterable_share_one_program(getkey):
+    x, y = rings(getkey(), 24)
+    traced = []
+
+    class Counting(nn.Gradient):
+        def update(self, model, state, x, y):
+            traced.append(x.shape)
+            return super().update(model, state, x, y)
+
+    data = [(x[8 * k : 8 * k + 8], y[8 * k : 8 * k + 8]) for k in range(3)] * 2
+    trainer = Counting(optax.sgd(0.1))
+    nn.fit(eqx_mlp(getkey(), (2, 4, 2)), trainer, data, epochs=2, progress=False)
+    # Twice: what comes back from a step has other weak types than what was given.
+    assert len(traced) <= 2

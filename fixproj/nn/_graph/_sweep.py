@@ -44,7 +44,7 @@ _UNIT_SLOPE = (
     "round",
     "sign",
 )
-_MINIBATCH = 256
+MINIBATCH = 256
 
 
 class Metric(eqx.Module):
@@ -57,6 +57,7 @@ class Metric(eqx.Module):
         elementwise: of the output of any other node, whose activations have weight 1.
         weak: carry unit displacements, see above. The weight of a parameter in a
             matrix product is then for 256 rows, and grows with their number.
+        examples: if given, it grows with this in place of the number of rows.
     """
 
     activation: float | Float[Array, ""]
@@ -64,6 +65,7 @@ class Metric(eqx.Module):
     output: float | Float[Array, ""]
     elementwise: float | Float[Array, ""]
     weak: bool = eqx.field(static=True, default=False)
+    examples: int | None = eqx.field(static=True, default=None)
 
     def weights(
         self,
@@ -76,7 +78,7 @@ class Metric(eqx.Module):
         activation = self.activation if product else 1.0
         parameter = self.parameter
         if product and self.weak:
-            parameter = parameter * (_rows(operation) / _MINIBATCH)
+            parameter = parameter * ((self.examples or _rows(operation)) / MINIBATCH)
         inputs = tuple(
             (activation if i in trace.data else parameter) / trace.copies.get(i, 1)
             for i in operation.inputs

@@ -5,6 +5,7 @@ carries that displacement back to the parameters by projecting onto the graph of
 node after the other, output to input.
 """
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -24,6 +25,7 @@ from fixproj.nn._graph import Metric, propagate, reconcile, split, trace
 from fixproj.nn._graph._constraints import LOSS
 from fixproj.nn._graph._curvature import Curvature
 from fixproj.nn._graph._rules.moments import no_curvatures, renewed_curvatures
+from fixproj.nn._graph._sweep import MINIBATCH
 from fixproj.nn._trainers._loss import AbstractLoss, loss_named
 from fixproj.nn._trainers._optimiser import check_optimiser, descend
 from fixproj.nn._trainers._trainer import AbstractTrainer
@@ -84,6 +86,11 @@ class Projections(AbstractTrainer):
         loss_prox: "exact", or "linearised": a step along minus the slope of the loss.
             Default "exact", with `outer` and one sweep "linearised".
         outer: None, or the optax transformation that displacements are fed to.
+        weak: whether a sweep is weak: it goes by linearised steps, which carry unit
+            displacements, so that it is cheap and its parameters move little. Default:
+            if there is `outer`, one sweep and no method. Without `outer`, weak sweeps
+            learn slower and end higher than strong ones; average their weights
+            ([`fixproj.nn.Averaged`][]).
         activation_weight: weight of the input of a matrix product. Default 0.03, with
             `outer` 300.
         parameter_weight: weight of the parameters. Strong sweeps (small weight) fit
@@ -135,6 +142,7 @@ class Projections(AbstractTrainer):
         loss: str = "cross_entropy",
         loss_prox: str | None = None,
         outer: optax.GradientTransformation | None = None,
+        weak: bool | None = None,
         activation_weight: float | None = None,
         parameter_weight: float | None = None,
         output_weight: float | None = None,
@@ -165,9 +173,16 @@ class Projections(AbstractTrainer):
             )
         if keep_state and method is None:
             raise ValueError("keep_state needs a method, such as DouglasRachford().")
+        once = sweeps in (None, 1) and method is None
+        if weak is None:
+            weak = outer is not None and once
+        elif weak and not once:
+            raise ValueError("weak: a weak sweep is one sweep, and not of a method.")
         default = _PURE if outer is None else _OUTER
         if method is not None:
             default = _METHOD
+        elif weak and outer is None:
+            default = _PURE_WEAK
         given = {
             "activation_weight": activation_weight,
             "parameter_weight": parameter_weight,
@@ -183,7 +198,6 @@ class Projections(AbstractTrainer):
         sweeps = default["sweeps"] if sweeps is None else sweeps
         if sweeps < 1:
             raise ValueError(f"sweeps must be at least 1, got {sweeps}.")
-        weak = outer is not None and sweeps == 1 and method is None
         loss_prox = loss_prox or ("linearised" if weak else "exact")
         if loss_prox not in ("exact", "linearised"):
             raise ValueError(
@@ -232,6 +246,7 @@ class Projections(AbstractTrainer):
             return self._solve(model, state, x, y)
         start, _, rebuild = split(with_new_state(model, x))
         graph = trace(in_training(model), x)
+        metric = self._metric(x.shape[0])
         values = graph.evaluate(start, x)
         info = self.objective.metrics(values[graph.output], y)
         memory, curvatures = None, None
@@ -246,7 +261,7 @@ class Projections(AbstractTrainer):
             else:
                 step = jnp.asarray(-self.loss_step, outputs.dtype)
                 wanted = step * self.objective.slope(outputs, y)
-            return propagate(graph, values, wanted, self.metric, gaps, curvatures)
+            return propagate(graph, values, wanted, metric, gaps, curvatures)
 
         def sweep_again(carry, _):
             # The sum of displacements is carried as well as the point: late in the
@@ -263,7 +278,8 @@ class Projections(AbstractTrainer):
             carry, _ = jax.lax.scan(sweep_again, carry, length=self.sweeps - 1)
         total, _ = carry
         if self.outer is None:
-            leaves = [leaf + t for leaf, t in zip(start, total, strict=True)]
+            share = self._share(x.shape[0])
+            leaves = [leaf + share * t for leaf, t in zip(start, total, strict=True)]
         else:
             feed = [self._as_gradient(t, x.shape[0]) for t in total]
             leaves, state = descend(self.outer, feed, state, start)
@@ -316,6 +332,19 @@ class Projections(AbstractTrainer):
         if kept:
             state = _Kept(state, offsets)
         return rebuild(leaves), state, info
+
+    def _metric(self, examples):
+        """Without an outer optimiser a parameter has one weight in all products."""
+        if self.outer is not None or not self.metric.weak:
+            return self.metric
+        return dataclasses.replace(self.metric, examples=examples)
+
+    def _share(self, examples):
+        """What a unit displacement of a parameter is in the metric."""
+        if not self.metric.weak:
+            return 1
+        parameter = self.metric.parameter * (examples / MINIBATCH)
+        return self.metric.output / parameter
 
     def _as_gradient(self, displacement, batch):
         unit = 1 / (self.loss_step * batch)
@@ -388,6 +417,14 @@ _PURE = {
     "elementwise_weight": 1.0,
     "loss_step": 5.0,
     "sweeps": 3,
+}
+_PURE_WEAK = {
+    "activation_weight": 300.0,
+    "parameter_weight": 2048.0,
+    "output_weight": 4.0,
+    "elementwise_weight": 0.05,
+    "loss_step": 1.0,
+    "sweeps": 1,
 }
 _OUTER = {
     "activation_weight": 300.0,

@@ -10,6 +10,7 @@ import pytest
 
 from fixproj import nn
 from fixproj.nn._graph import split
+from fixproj.nn._graph._curvature import no_curvature
 from fixproj.nn._trainers import loss_named
 from fixproj.projections import CrossEntropy
 
@@ -293,3 +294,58 @@ def test_averaged_fits_and_goes_on(getkey, tmp_path):
         strict=True,
     ):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.one_precision
+def test_running_second_moments(getkey):
+    """Exact where their rank is full: the mean over minibatches, and its damping."""
+    first, second = jr.normal(getkey(), (2, 2, 40, 6))
+    known = no_curvature((2, 6), first.dtype, 48).renewed(first, 0.0)
+    known = known.renewed(second, 0.5)
+    second_moments = [
+        jnp.matmul(rows.swapaxes(1, 2), rows) / 40 for rows in (first, second)
+    ]
+    mean = (second_moments[0] + second_moments[1]) / 2
+    g = jr.normal(getkey(), (2, 6, 3))
+    expected = jnp.linalg.solve(jnp.eye(6)[None] + 0.7 * mean, g)
+    np.testing.assert_allclose(known.damped(g, 0.7), expected, rtol=1e-4, atol=1e-5)
+    # Fewer directions than rows: the leading ones. Rows of zeros have none.
+    low = no_curvature((2, 6), first.dtype, 2).renewed(first, 0.0)
+    values = jnp.linalg.eigvalsh(second_moments[0])[:, -2:]
+    np.testing.assert_allclose(low.moments, values, rtol=1e-4)
+    none = no_curvature((2, 6), first.dtype, 2).renewed(jnp.zeros((2, 40, 6)), 0.9)
+    np.testing.assert_array_equal(none.damped(g, 0.7), g)
+
+
+@pytest.mark.one_precision
+def test_running_moments_of_one_minibatch_are_those_of_it(getkey):
+    """All rows in the sample and full rank: the two settings agree."""
+    x, y = rings(getkey(), 32)
+    model = eqx_mlp(getkey(), (2, 8, 2))
+    found = []
+    for curvature in ("running", "minibatch"):
+        trainer = nn.Projections(outer=optax.sgd(1.0), curvature=curvature)
+        state = trainer.start(model, x, y)
+        found.append(eqx.filter_jit(trainer.update)(model, state, x, y)[0])
+    moved = 0.0
+    for a, b, c in zip(*(split(m).leaves for m in (*found, model)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+        moved = max(moved, float(jnp.max(jnp.abs(a - c))))
+    assert moved > 1e-3
+    with pytest.raises(ValueError, match="'running', 'minibatch'"):
+        nn.Projections(curvature="none")
+
+
+@pytest.mark.one_precision
+def test_a_weak_sweep_without_an_optimiser_is_a_projection(getkey):
+    """Of one product: nearest to (W, Y + D) in the metric of the weights."""
+    x, y = jr.normal(getkey(), (20, 4)), jnp.arange(20) % 3
+    w = jr.normal(getkey(), (4, 3))
+    trainer = nn.Projections(weak=True, parameter_weight=50.0, curvature="minibatch")
+    (_, moved), _, _ = trainer.update((lambda w, x: x @ w, w), None, x, y)
+    wanted = jax.nn.one_hot(y, 3) - jax.nn.softmax(x @ w)
+    c, b = 4.0, 50.0 * 20 / 256
+    expected = jnp.linalg.solve(b * jnp.eye(4) + c * x.T @ x, c * x.T @ wanted)
+    np.testing.assert_allclose(moved - w, expected, rtol=1e-3, atol=1e-5)
+    with pytest.raises(ValueError, match="one sweep"):
+        nn.Projections(weak=True, sweeps=2)

@@ -148,7 +148,7 @@ class ACX(AbstractIteration):
             def extrapolate(carry, order=order):
                 last, second = carry
                 points = [start, second, z, last] if order == 3 else [start, z, last]
-                return _extrapolate(points, size, signed), last
+                return _extrapolate(points, residual, size, signed), last
 
             z_next, second = update_if(role == order, extrapolate, (z_next, second))
         z_next = _tree.shaped_like(z_next, shape)
@@ -158,8 +158,10 @@ class ACX(AbstractIteration):
         return z_next, state
 
 
-def _extrapolate(points: list[PyTree], size: Scalar, signed: Bool[Array, ""]) -> PyTree:
-    """The extrapolated point; `size` is the norm of x_0."""
+def _extrapolate(
+    points: list[PyTree], first: Scalar, size: Scalar, signed: Bool[Array, ""]
+) -> PyTree:
+    """The extrapolated point; `first` is the norm of D1, `size` that of x_0."""
     order = len(points) - 1
     binomial = {2: (1, 2, 1), 3: (1, 3, 3, 1)}[order]
     dtype = _tree.norm_dtype(points[0])
@@ -176,7 +178,7 @@ def _extrapolate(points: list[PyTree], size: Scalar, signed: Bool[Array, ""]) ->
         return tuple(product(d[p], d[q]) for p in orders for q in (p - 1, p))
 
     found = _tree.folded_sums(products, *points)
-    unit = _tree.coarsest_epsilon(points[0]) * size
+    unit = _tree.coarsest_epsilon(points[0]) * (size + order * first)
     step = jnp.ones((), dtype)
     for k, p in enumerate(orders):
         cross, square = found[2 * k : 2 * k + 2]

@@ -177,6 +177,9 @@ class _Iteration(AbstractIteration):
         # The shift of an indefinite Hessian can hide descent behind too small weights.
         total = jnp.sum(relief)
         missing = jnp.maximum(curvature / 4 - descent, 0)
+        # Where f must rise, half of what violations are worth has to remain: with
+        # weights |y| nothing would for f and M that are flat along d.
+        missing = jnp.maximum(missing, jnp.vdot(g, d) - jnp.vdot(weights, relief) / 2)
         weights = jnp.where(
             (missing > 0) & (total > 0),
             weights + 2 * missing / jnp.maximum(total, 1e-30),

@@ -45,7 +45,7 @@ def test_published_optima(part):
 @pytest.mark.slow
 @pytest.mark.one_precision
 def test_published_optima_of_later_collections():
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
         for problem in FURTHER:
             if problem.number not in FURTHER_ELSEWHERE:
                 value, steps, good = solve(problem)

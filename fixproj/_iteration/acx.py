@@ -54,7 +54,7 @@ class _State(eqx.Module):
 class ACX(AbstractIteration):
     """Alternating cyclic extrapolation: step lengths from cycles of 3 and 2 maps.
 
-    Keeps two vectors and takes two inner products a cycle, so its steps cost hardly
+    Keeps three vectors and takes four inner products a cycle, so its steps cost hardly
     more than the map's, and there is nothing to tune: strong on slow problems with a
     cheap map.
 

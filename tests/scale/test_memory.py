@@ -18,7 +18,7 @@ N = 100_000
 VECTORS = {
     "Picard": (fp.Picard(), 2),
     "Halpern": (fp.Halpern(), 5),
-    "ACX": (fp.ACX(), 6),
+    "ACX": (fp.ACX(), 7),
     "Squarem": (fp.Squarem(), 9),
     "Anderson, memory 5": (fp.Anderson(memory=5), 2 * 5 + 8),
     "Anderson, memory 10": (fp.Anderson(memory=10), 2 * 10 + 8),

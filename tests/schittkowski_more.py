@@ -6,10 +6,12 @@ J. W. Tolle (1989), A strategy for global convergence in a sequential quadratic
 programming algorithm, SIAM J. Numer. Anal. 26 (1000 and the number there).
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from hock_schittkowski import Problem
+from hock_schittkowski import INEQUALITY, Problem
 from jax.scipy.special import ndtr
 
 
@@ -142,6 +144,10 @@ def _ellipse(number, a, b, optimum):
     return Problem(number, f, [1, -1], optimum, eq)
 
 
+def _cusp_with_slacks(x):
+    return [x[1] - x[0] ** 3 - x[2] ** 2, x[0] ** 2 - x[1] - x[3] ** 2]
+
+
 FURTHER = [
     Problem(
         54,
@@ -221,7 +227,7 @@ FURTHER = [
         lambda x: -x[0],
         [10] * 4,
         -1,
-        lambda x: [x[1] - x[0] ** 3 - x[2] ** 2, x[0] ** 2 - x[1] - x[3] ** 2],
+        _cusp_with_slacks,
     ),
     Problem(
         221,
@@ -263,18 +269,12 @@ FURTHER = [
         lower=[0, 0],
         upper=[6, 6],
     ),
-    Problem(
-        225,
-        lambda x: x[0] ** 2 + x[1] ** 2,
-        [3, 1],
-        2,
-        ineq=lambda x: [
-            x[0] + x[1] - 1,
-            x[0] ** 2 + x[1] ** 2 - 1,
-            9 * x[0] ** 2 + x[1] ** 2 - 9,
-            x[0] ** 2 - x[1],
-            x[1] ** 2 - x[0],
-        ],
+    # The 23rd without its bounds.
+    dataclasses.replace(
+        next(p for p in INEQUALITY if p.number == 23),
+        number=225,
+        lower=None,
+        upper=None,
     ),
     Problem(
         226,
@@ -385,7 +385,7 @@ FURTHER = [
         lambda x: -x[0],
         [10] * 4,
         -1,
-        lambda x: [x[1] - x[0] ** 3 - x[2] ** 2, x[0] ** 2 - x[1] - x[3] ** 2],
+        _cusp_with_slacks,
         lambda x: [x[1] - x[0] ** 3, x[0] ** 2 - x[1]],
     ),
     Problem(

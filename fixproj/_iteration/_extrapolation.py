@@ -23,14 +23,13 @@ def rounding_of(z: PyTree) -> Scalar:
     return 4 * _tree.coarsest_epsilon(z) * _tree.two_norm(z)
 
 
-def rounding_error(z: PyTree, size: Scalar | None = None) -> Scalar:
+def rounding_error(z: PyTree) -> Scalar:
     """The norm of the errors of rounding `z` to nearest: eps |z| / sqrt(12).
 
-    In the mean square; `size` is the norm of `z`. A difference may be smaller
-    and still tell something; if it is divided by, this has to be allowed for.
+    In the mean square. A difference may be smaller and still tell something; if it is
+    divided by, this has to be allowed for.
     """
-    size = _tree.two_norm(z) if size is None else size
-    return _tree.coarsest_epsilon(z) / 12**0.5 * size
+    return _tree.coarsest_epsilon(z) / 12**0.5 * _tree.two_norm(z)
 
 
 def ratio(

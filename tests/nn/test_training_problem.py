@@ -69,6 +69,14 @@ def _relu(b, s, y):
     return b + move, s + move
 
 
+def _towards(labels, logits):
+    """PJAX's steps for the cross-entropy."""
+    point = logits
+    for _ in range(10):
+        point = logits + 5 * (labels - jax.nn.softmax(point))
+    return point
+
+
 def _spread(x, w):
     shape = (x.shape[0], w.shape[1], x.shape[1])
     return jnp.broadcast_to(x[:, None], shape), jnp.broadcast_to(w.T[None], shape)
@@ -93,9 +101,7 @@ def _with_copies(params, x, y, skip, steps):
 
     def step(carry, _):
         weights, biases, dots, relus, logits = carry
-        point = logits
-        for _ in range(10):
-            point = logits + 5 * (labels - jax.nn.softmax(point))
+        point = _towards(labels, logits)
         weights = [jnp.mean(w, axis=0).T for _, w in dots]
         asked = [jnp.mean(copies, axis=1) for copies, _ in dots]
         wanted = [asked[k + 1] for k in range(len(relus))]
@@ -198,9 +204,7 @@ def _convolutions_with_copies(params, x, y, steps):
 
     def step(carry, _):
         _, _, dots, relu, logits = carry
-        point = logits
-        for _ in range(10):
-            point = logits + 5 * (labels - jax.nn.softmax(point))
+        point = _towards(labels, logits)
         kernels = [jnp.mean(w, axis=0).T for _, w in dots]
         wanted = _mean_of_patches(jnp.mean(dots[1][0], axis=1), two, relu[1].shape)
         relu = _relu(*relu, wanted)

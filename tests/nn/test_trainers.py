@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+import fixproj as fp
 from fixproj import nn
 from fixproj.nn._graph import split
 from fixproj.nn._graph._curvature import no_curvature
@@ -234,12 +235,48 @@ def test_numpy_parameters_are_trained(getkey):
         (lambda: nn.Projections(elementwise_weight=0.0), ValueError, "elementwise_w"),
         (lambda: nn.Projections(outer="adam"), TypeError, "outer"),  # pyright: ignore
         (lambda: nn.Gradient("adam"), TypeError, "optimiser"),  # pyright: ignore
+        (lambda: nn.Projections(label_smoothing=1.0), ValueError, "label_smoothing"),
+        (
+            lambda: nn.Projections(loss="hinge", label_smoothing=0.1),
+            ValueError,
+            "label_smoothing.*'cross_entropy'; got 'hinge'",
+        ),
         (lambda: nn.Gradient(optax.sgd(0.1), loss="l3"), ValueError, "'squared'; got"),
     ],
 )
 def test_bad_arguments(make, error, words):
     with pytest.raises(error, match=words):
         make()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda s: nn.Projections(label_smoothing=s),
+        lambda s: nn.Projections(outer=optax.sgd(0.1), label_smoothing=s),
+        lambda s: nn.Projections(method=fp.AlternatingProjections(), label_smoothing=s),
+        lambda s: nn.Gradient(optax.sgd(0.1), label_smoothing=s),
+    ],
+    ids=["pure", "outer", "method", "gradient"],
+)
+def test_smoothed_labels(getkey, make):
+    """The same as labels that were smoothed by hand."""
+    x, y = rings(getkey(), 32)
+    model = plain_mlp(getkey(), SMALL)
+    by_hand = 0.8 * jax.nn.one_hot(y, 2) + 0.2 / 2
+
+    def updated(trainer, y):
+        new, _, info = trainer.update(model, trainer.init(model), x, y)
+        return split(new).leaves, info
+
+    leaves, info = updated(make(0.2), y)
+    wanted, wanted_info = updated(make(0.0), by_hand)
+    plain, _ = updated(make(0.0), y)
+    for a, b in zip(leaves, wanted, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    np.testing.assert_allclose(info["loss"], wanted_info["loss"], rtol=1e-5)
+    moved = [jnp.max(jnp.abs(a - b)) for a, b in zip(leaves, plain, strict=True)]
+    assert max(moved) > 1e-3
 
 
 @pytest.mark.one_precision

@@ -5,6 +5,7 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float
 
 from fixproj.projections._cross_entropy import (
@@ -38,28 +39,41 @@ class AbstractLoss(eqx.Module):
 
 
 class CrossEntropyLoss(AbstractLoss):
-    """Softmax cross-entropy against integer or one-hot labels."""
+    """Softmax cross-entropy against integer or one-hot labels.
+
+    `smoothing` is the share of each label that is spread evenly over all classes
+    (Szegedy et al., "Rethinking the inception architecture", 2016, section 7).
+    """
+
+    smoothing: float = eqx.field(static=True, default=0.0)
 
     def mean(self, outputs, y):
         """The mean over all rows of logits."""
-        return CrossEntropy(y)(outputs) / max(1, outputs.size // outputs.shape[-1])
+        loss = CrossEntropy(self._targets(outputs, y, outputs.dtype))(outputs)
+        return loss / max(1, outputs.size // outputs.shape[-1])
 
     def displacement(self, outputs, y, step):
         """See `AbstractLoss`."""
         work = at_least_single(outputs.dtype)
-        targets = label_distribution(y, outputs.shape, work)
+        targets = self._targets(outputs, y, work)
         step = jnp.asarray(step, work)
         moved = cross_entropy_displacement(outputs.astype(work), targets, step)
         return moved.astype(outputs.dtype)
 
     def slope(self, outputs, y):
         """The softmax minus the distribution of the labels."""
-        targets = label_distribution(y, outputs.shape, outputs.dtype)
+        targets = self._targets(outputs, y, outputs.dtype)
         return jax.nn.softmax(outputs, axis=-1) - targets
 
     def metrics(self, outputs, y):
         """See `AbstractLoss`."""
         return {"loss": self.mean(outputs, y), "accuracy": _accuracy(outputs, y)}
+
+    def _targets(self, outputs, y, dtype):
+        targets = label_distribution(y, outputs.shape, dtype)
+        if not self.smoothing:
+            return targets
+        return optax.smooth_labels(targets, self.smoothing).astype(dtype)
 
 
 class SquaredLoss(AbstractLoss):
@@ -160,16 +174,25 @@ _LOSSES: dict[str, AbstractLoss] = {
 }
 
 
-def loss_named(name: str) -> AbstractLoss:
-    """The loss of that name.
+def loss_named(name: str, label_smoothing: float = 0.0) -> AbstractLoss:
+    """The loss of that name, the cross-entropy with smoothed labels if asked.
 
     Raises:
-        ValueError: if there is none; lists the names.
+        ValueError: if there is none; lists the names. If `label_smoothing` is not in
+            [0, 1), or asked of another loss than the cross-entropy.
     """
     if not isinstance(name, str) or name not in _LOSSES:
         known = ", ".join(repr(known) for known in _LOSSES)
         raise ValueError(f"loss must be one of {known}; got {name!r}.")
-    return _LOSSES[name]
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}.")
+    if not label_smoothing:
+        return _LOSSES[name]
+    if name != "cross_entropy":
+        raise ValueError(
+            f"label_smoothing is for the loss 'cross_entropy'; got {name!r}."
+        )
+    return CrossEntropyLoss(float(label_smoothing))
 
 
 def _share(step, dtype):

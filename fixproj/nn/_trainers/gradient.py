@@ -20,9 +20,11 @@ class Gradient(AbstractTrainer):
     Args:
         optimiser: an optax gradient transformation.
         loss: "cross_entropy" (integer or one-hot labels) or "squared".
+        label_smoothing: of the cross-entropy, the share of each label that is spread
+            evenly over all classes, in [0, 1).
 
     Raises:
-        ValueError: if the loss is not known.
+        ValueError: if the loss is not known, or `label_smoothing` not in its range.
         TypeError: if the optimiser is not an optax transformation.
 
     Examples:
@@ -35,11 +37,15 @@ class Gradient(AbstractTrainer):
     objective: AbstractLoss
 
     def __init__(
-        self, optimiser: optax.GradientTransformation, loss: str = "cross_entropy"
+        self,
+        optimiser: optax.GradientTransformation,
+        loss: str = "cross_entropy",
+        *,
+        label_smoothing: float = 0.0,
     ):
         check_optimiser("optimiser", optimiser)
         self.optimiser = optimiser
-        self.objective = loss_named(loss)
+        self.objective = loss_named(loss, label_smoothing)
 
     def init(self, model: PyTree) -> PyTree:
         """The optimiser's state; see `AbstractTrainer.init`."""

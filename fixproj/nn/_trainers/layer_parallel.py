@@ -52,13 +52,15 @@ class LayerParallel(AbstractTrainer):
         mesh: devices that share the levels, a mesh with one axis. Each of them does the
             work of its own levels and hears of that of the others once in a step.
         loss: as for `Projections`.
+        label_smoothing: as for `Projections`.
         activation_weight: as for `Projections`.
         parameter_weight: as for `Projections`.
         output_weight: as for `Projections`.
         elementwise_weight: as for `Projections`.
 
     Raises:
-        ValueError: if the loss is not known, or the mesh has more than one axis.
+        ValueError: if the loss is not known, `label_smoothing` not in its range, or the
+            mesh has more than one axis.
         TypeError: if `outer` is not an optax transformation.
 
     References:
@@ -86,6 +88,7 @@ class LayerParallel(AbstractTrainer):
         *,
         mesh: jax.sharding.Mesh | None = None,
         loss: str = "cross_entropy",
+        label_smoothing: float = 0.0,
         activation_weight: float | Float[Array, ""] = 300.0,
         parameter_weight: float | Float[Array, ""] = 1e4,
         output_weight: float | Float[Array, ""] = 4.0,
@@ -102,7 +105,8 @@ class LayerParallel(AbstractTrainer):
                 f"mesh must have one axis, the layers', got {mesh.axis_names}."
             )
         self.mesh = mesh
-        self.outer, self.objective = outer, loss_named(loss)
+        self.outer = outer
+        self.objective = loss_named(loss, label_smoothing)
         self.metric = Metric(
             activation_weight,
             parameter_weight,

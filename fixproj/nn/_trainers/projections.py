@@ -83,6 +83,8 @@ class Projections(AbstractTrainer):
         loss: "cross_entropy" (integer or one-hot labels), "squared", "hinge", "margin"
             (the label's output exceeds the others by 1) or "exact_class" (it is the
             largest).
+        label_smoothing: of the cross-entropy, the share of each label that is spread
+            evenly over all classes, in [0, 1).
         loss_prox: "exact", or "linearised": a step along minus the slope of the loss.
             Default "exact", with `outer` and one sweep "linearised".
         outer: None, or the optax transformation that displacements are fed to.
@@ -103,8 +105,9 @@ class Projections(AbstractTrainer):
             with `outer` 1.
 
     Raises:
-        ValueError: for an unknown granularity or loss, weights that are not positive,
-            or `sweeps < 1`.
+        ValueError: for an unknown granularity or loss, `label_smoothing` that is not in
+            [0, 1) or of another loss than the cross-entropy, weights that are not
+            positive, or `sweeps < 1`.
         TypeError: if `outer` is not an optax transformation.
 
     References:
@@ -123,6 +126,7 @@ class Projections(AbstractTrainer):
     keep_state: bool = eqx.field(static=True)
     curvature: str = eqx.field(static=True)
     loss: str = eqx.field(static=True)
+    label_smoothing: float = eqx.field(static=True)
     metric: Metric
     loss_step: float | Float[Array, ""]
     sweeps: int = eqx.field(static=True)
@@ -140,6 +144,7 @@ class Projections(AbstractTrainer):
         curvature: str = "running",
         sweeps: int | None = None,
         loss: str = "cross_entropy",
+        label_smoothing: float = 0.0,
         loss_prox: str | None = None,
         outer: optax.GradientTransformation | None = None,
         weak: bool | None = None,
@@ -217,7 +222,8 @@ class Projections(AbstractTrainer):
         self.loss_step = chosen["loss_step"]
         self.sweeps = sweeps
         self.outer = outer
-        self.objective = loss_named(loss)
+        self.objective = loss_named(loss, label_smoothing)
+        self.label_smoothing = label_smoothing
 
     def init(self, model: PyTree) -> PyTree:
         """The outer optimiser's state, or nothing; see `AbstractTrainer.init`."""
@@ -293,6 +299,7 @@ class Projections(AbstractTrainer):
             x,
             y,
             self.loss,
+            label_smoothing=self.label_smoothing,
             granularity=self.granularity,
             split="levels" if isinstance(self.method, _CYCLIC) else "two",
             numerics=self.numerics,

@@ -87,6 +87,8 @@ class TrainingProblem(Feasibility):
             "hinge" or "squared" (the output is the target): a set that the output must
             lie in. "cross_entropy": its prox, which no output is a fixed point of, so
             that a solve ends at `max_steps` or with a gap: use `throw=False`.
+        label_smoothing: of the cross-entropy, the share of each label that is spread
+            evenly over all classes, in [0, 1).
         granularity: "layer": a matrix product is one constraint. "neuron": each of
             its entries is one (PJAX's formulation), evaluated without their copies.
         split: "two" or "levels".
@@ -129,6 +131,7 @@ class TrainingProblem(Feasibility):
         y: Array,
         loss: str = "margin",
         *,
+        label_smoothing: float = 0.0,
         granularity: str = "layer",
         split: str = "two",
         numerics: str = "exact",
@@ -142,7 +145,7 @@ class TrainingProblem(Feasibility):
         pjax = numerics == "pjax"
         if pjax and granularity != "neuron":
             raise ValueError("numerics='pjax' needs granularity='neuron'.")
-        objective = loss_named(loss)
+        objective = loss_named(loss, label_smoothing)
         x, y = jnp.asarray(x), jnp.asarray(y)
         _check_labels(model, x, y, objective)
         if parameter_weight is None:

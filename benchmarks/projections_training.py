@@ -1,15 +1,19 @@
 """Training by projections against backpropagation, on Fashion-MNIST.
 
-    python -m benchmarks.projections_training [--full]
+    python -m benchmarks.projections_training
+        [--full | --networks | --averages | --convolutions]
 
 A perceptron 784-128-128-10, minibatches of 256, a cosine schedule, all trained by the
 same `nn.fit`: Adam and Muon on backpropagated gradients; Adam on the same damped by the
 Gram matrix of each layer's inputs, (I + s X'X)^-1, the control that tells what damping
 alone does; and Adam on the displacements of `nn.Projections` at its defaults. Test
 accuracy after the last epoch, then CPU time of a step, in turns. `--full`: 1, 2, 5 and
-10 epochs, three seeds, and each trainer's learning rate is first chosen by its accuracy
-after 2 epochs on 5000 images that are neither trained nor tested on; else 1 and 2
-epochs, one seed, and the rates so found. `--averages`: averaged weights (`nn.Averaged`)
+10 epochs, three seeds; for each trainer and number of epochs the learning rate, and
+whether a tenth of each label is spread over all classes, are first chosen on 5000
+images that are neither trained nor tested on (two seeds); then the shortest schedule
+that ends at .885 and what it takes; else 1 and 2 epochs, one seed, and what was so
+found. `--networks`: sign activations, 8 and 20 hidden layers, chosen in the same way
+(one seed), tested with three. `--averages`: averaged weights (`nn.Averaged`)
 beside schedules, on held-out images of the training set. `--convolutions`: a network
 conv-pool-conv-pool-dense (16 filters of 5 x 5, 32 of 3 x 3), 6 epochs, one seed, a few
 minutes for each trainer.
@@ -18,6 +22,7 @@ The images are read from the directory FASHION_MNIST, by default that of Debian'
 package dataset-fashion-mnist.
 """
 
+import functools
 import gzip
 import os
 import pathlib
@@ -73,28 +78,32 @@ def fashion_mnist():
     return (x[:TRAINED], y[:TRAINED]), held_out, (test_x, test_y)
 
 
-def perceptron(key, sizes=(784, 128, 128, 10)):
+def perceptron(key, sizes=(784, 128, 128, 10), activation=jax.nn.relu):
     """The pair (fn, params), He initialisation."""
     params = []
     for i, o in zip(sizes, sizes[1:], strict=False):
         key, sub = jr.split(key)
         params.append((jr.normal(sub, (i, o)) * (2 / i) ** 0.5, jnp.zeros(o)))
-    return _forward, params
+    return _forward_by(activation), params
 
 
-def _forward(params, x):
-    for w, b in params[:-1]:
-        x = jax.nn.relu(x @ w + b)
-    w, b = params[-1]
-    return x @ w + b
+@functools.cache
+def _forward_by(activation):
+    def forward(params, x):
+        for w, b in params[:-1]:
+            x = activation(x @ w + b)
+        w, b = params[-1]
+        return x @ w + b
+
+    return forward
 
 
 class DampedGradient(nn.AbstractTrainer):
     """The control: gradients of a perceptron, each damped by its layer's inputs."""
 
     optimiser: optax.GradientTransformation
+    objective: AbstractLoss
     strength: float = 4e-4
-    objective: AbstractLoss = eqx.field(default_factory=lambda: loss_named(_LOSS))
 
     def init(self, model):
         """The optimiser's state."""
@@ -122,9 +131,6 @@ class DampedGradient(nn.AbstractTrainer):
         return rebuild(moved), state, self.objective.metrics(outputs, y)
 
 
-_LOSS = "cross_entropy"
-
-
 def _schedule(rate, epochs):
     return optax.cosine_decay_schedule(rate, epochs * (TRAINED // BATCH), 0.02)
 
@@ -133,45 +139,58 @@ def _adam(rate, epochs):
     return optax.adam(_schedule(rate, epochs))
 
 
-def _muon(rate, epochs):
-    return nn.Gradient(optax.contrib.muon(_schedule(rate, epochs)))
+def _muon(rate, epochs, smoothing):
+    outer = optax.contrib.muon(_schedule(rate, epochs))
+    return nn.Gradient(outer, label_smoothing=smoothing)
 
 
-# What is compared: trainers by learning rate and epochs, the rates to choose from, and
-# the one that was chosen.
-TRAINERS: dict[str, tuple[Any, tuple[float, ...], float]] = {
-    "backpropagation": (
-        lambda rate, n: nn.Gradient(_adam(rate, n)),
-        (2e-3, 3e-3, 5e-3),
-        3e-3,
-    ),
-    "backpropagation, Muon": (_muon, (0.01, 0.02, 0.04), 0.02),
-    "damped backpropagation (control)": (
-        lambda rate, n: DampedGradient(optimiser=_adam(rate, n)),
-        (2e-3, 3e-3, 5e-3),
-        3e-3,
-    ),
-    "projections": (
-        lambda rate, n: nn.Projections(outer=_adam(rate, n)),
-        (2e-3, 3e-3, 5e-3),
-        3e-3,
-    ),
+def _backpropagation(rate, epochs, smoothing):
+    return nn.Gradient(_adam(rate, epochs), label_smoothing=smoothing)
+
+
+def _control(rate, epochs, smoothing):
+    objective = loss_named("cross_entropy", smoothing)
+    return DampedGradient(optimiser=_adam(rate, epochs), objective=objective)
+
+
+def _projections(rate, epochs, smoothing):
+    return nn.Projections(outer=_adam(rate, epochs), label_smoothing=smoothing)
+
+
+# What is compared: trainers by learning rate, epochs and smoothing of labels, and the
+# rates to choose from.
+TRAINERS: dict[str, tuple[Any, tuple[float, ...]]] = {
+    "backpropagation": (_backpropagation, (2e-3, 3e-3, 5e-3, 7e-3)),
+    "backpropagation, Muon": (_muon, (0.01, 0.02, 0.04)),
+    "damped backpropagation (control)": (_control, (2e-3, 3e-3, 5e-3, 7e-3)),
+    "projections": (_projections, (2e-3, 3e-3, 5e-3, 7e-3)),
+}
+SMOOTHINGS = (0.0, 0.1)
+EPOCHS = (1, 2, 5, 10)
+# What `--full` chose, (rate, smoothing) for each of EPOCHS.
+CHOSEN: dict[str, tuple[tuple[float, float], ...]] = {
+    "backpropagation": ((3e-3, 0.0), (3e-3, 0.0), (3e-3, 0.0), (3e-3, 0.0)),
+    "backpropagation, Muon": ((0.02, 0.0), (0.02, 0.0), (0.02, 0.0), (0.02, 0.0)),
+    "damped backpropagation (control)": ((3e-3, 0.0),) * 4,
+    "projections": ((3e-3, 0.0), (3e-3, 0.0), (5e-3, 0.1), (5e-3, 0.1)),
 }
 
 
-def choose_rates(train, held_out):
-    """The learning rate of each trainer, by validation accuracy; prints them all."""
-    chosen, rows = {}, []
-    for name, (make, rates, _) in TRAINERS.items():
-        found = {
-            rate: _mean_accuracy(make(rate, 2), 2, (1, 2), train, held_out)
-            for rate in rates
-        }
-        chosen[name] = max(found, key=lambda rate, found=found: found[rate])
-        rows.append([name, *(f"{rate:g}: {value}" for rate, value in found.items())])
-    heads = ["validation accuracy, 2 epochs, by rate", "", "", ""]
-    print(markdown_table(heads, rows) + "\n")
-    return chosen
+def choose(name, train, held_out):
+    """(rate, smoothing) by number of epochs, best on held-out images; prints all."""
+    make, rates = TRAINERS[name]
+    settings = [(rate, smoothing) for smoothing in SMOOTHINGS for rate in rates]
+    chosen, rows = [], []
+    for epochs in EPOCHS:
+        found = [
+            _mean_accuracy(make(rate, epochs, s), epochs, (1, 2), train, held_out)
+            for rate, s in settings
+        ]
+        chosen.append(settings[found.index(max(found))])
+        rows.append([name, epochs, *found])
+    heads = ["validation accuracy", "epochs", *(f"{r:g}, {s:g}" for r, s in settings)]
+    print(markdown_table(heads, rows) + "\n", flush=True)
+    return tuple(chosen)
 
 
 def step_times(data, rounds=9, steps=20):
@@ -181,8 +200,8 @@ def step_times(data, rounds=9, steps=20):
         for a in data
     )
     calls = {}
-    for name, (make, _, rate) in TRAINERS.items():
-        trainer = make(rate, 1)
+    for name, (make, _) in TRAINERS.items():
+        trainer = make(CHOSEN[name][0][0], 1, 0.0)
         model = perceptron(jr.key(0))
         state = trainer.start(model, x[0], y[0])
 
@@ -191,7 +210,7 @@ def step_times(data, rounds=9, steps=20):
             def step(carry, batch):
                 params, state = carry
                 (_, params), state, _ = trainer.update(
-                    (_forward, params), state, *batch
+                    (_forward_by(jax.nn.relu), params), state, *batch
                 )
                 return (params, state), None
 
@@ -206,6 +225,63 @@ def step_times(data, rounds=9, steps=20):
             jax.block_until_ready(call())
             samples[name].append((time.process_time() - start) / steps * 1e3)
     return samples
+
+
+def straight_through(x):
+    """The sign of x, with the derivative of clip(x, -1, 1)."""
+    clipped = jnp.clip(x, -1, 1)
+    return clipped + jax.lax.stop_gradient(jnp.sign(x) - clipped)
+
+
+# Sizes, activations for gradients and for projections, epochs.
+NETWORKS: dict[str, tuple[tuple[int, ...], tuple[Any, Any], int]] = {
+    "sign": ((784, 128, 128, 10), (straight_through, jnp.sign), 5),
+    "8 hidden layers": ((784, *8 * (128,), 10), (jax.nn.relu, jax.nn.relu), 3),
+    "20 hidden layers": ((784, *20 * (128,), 10), (jax.nn.relu, jax.nn.relu), 2),
+}
+
+
+def networks(train, held_out, test, rates=(1e-3, 3e-3, 5e-3)):
+    """Test accuracy of other perceptrons by Adam on gradients and on displacements."""
+    rows = []
+    for network, (sizes, activations, epochs) in NETWORKS.items():
+        for k, trainer in enumerate(("backpropagation", "projections")):
+            mean = functools.partial(
+                _mean_accuracy, epochs=epochs, sizes=sizes, activation=activations[k]
+            )
+            make = TRAINERS[trainer][0]
+            settings = [(rate, s) for s in SMOOTHINGS for rate in rates]
+            found = [
+                mean(make(rate, epochs, s), seeds=(1,), train=train, held_out=held_out)
+                for rate, s in settings
+            ]
+            rate, s = settings[found.index(max(found))]
+            tested = mean(
+                make(rate, epochs, s), seeds=(1, 2, 3), train=train, held_out=test
+            )
+            rows.append([network, trainer, epochs, f"{rate:g}, {s:g}", tested])
+            print(*rows[-1], file=sys.stderr, flush=True)
+    heads = ["network", "", "epochs", "rate, smoothing", "test accuracy"]
+    print(markdown_table(heads, rows))
+
+
+def time_to(level, chosen, times, seeds, train, test):
+    """Epochs and CPU seconds of the shortest schedule whose end is above the level."""
+    rows = []
+    for name, settings in chosen.items():
+        make = TRAINERS[name][0]
+        for n in range(1, EPOCHS[-1] + 1):
+            # What was chosen for the next number of epochs that was tried.
+            rate, smoothing = settings[sum(e < n for e in EPOCHS)]
+            mean = _mean_accuracy(make(rate, n, smoothing), n, seeds, train, test)
+            if float(mean) >= level:
+                spent = n * (TRAINED // BATCH) * times[name] / 1e3
+                rows.append([name, n, mean, spent])
+                break
+        else:
+            rows.append([name, f"not by {EPOCHS[-1]}", mean, ""])
+    heads = [f"first schedule to reach {level}", "epochs", "test accuracy", "CPU s"]
+    print("\n" + markdown_table(heads, rows))
 
 
 def averages(train):
@@ -277,12 +353,10 @@ def convolutions(train, held_out, test, epochs=6, seed=1):
     """Accuracy of a convolutional network by Adam on gradients and on displacements."""
     rows = []
     for name in ("projections", "backpropagation"):
-        make, _, rate = TRAINERS[name]
+        trainer = TRAINERS[name][0](3e-3, epochs, 0.0)
         model, data = ConvolutionalNetwork(jr.key(seed)), _Shuffled(train, seed)
         begun = time.process_time()
-        model = nn.fit(
-            model, make(rate, epochs), data, epochs=epochs, progress=False
-        ).model
+        model = nn.fit(model, trainer, data, epochs=epochs, progress=False).model
         spent = time.process_time() - begun
         rows.append([name, _of_images(model, held_out), _of_images(model, test), spent])
     print(markdown_table(["accuracy", "validation", "test", "CPU s"], rows))
@@ -295,10 +369,10 @@ def _of_images(model, data, part=1000):
     return f"{statistics.mean(found):.4f}"
 
 
-def _mean_accuracy(trainer, epochs, seeds, train, held_out):
+def _mean_accuracy(trainer, epochs, seeds, train, held_out, **network):
     found = []
     for seed in seeds:
-        model = perceptron(jr.key(seed))
+        model = perceptron(jr.key(seed), **network)
         options = {"batch_size": BATCH, "progress": False, "seed": seed}
         history = nn.fit(model, trainer, train, epochs=epochs, **options)
         found.append(nn.evaluate(history.model, held_out)["accuracy"])
@@ -316,19 +390,23 @@ def main(arguments):
     if "--averages" in arguments:
         averages(train)
         return
+    if "--networks" in arguments:
+        networks(train, held_out, test)
+        return
     if "--convolutions" in arguments:
         convolutions(train, held_out, test)
         return
-    all_epochs, seeds = ((1, 2, 5, 10), (1, 2, 3)) if full else ((1, 2), (1,))
-    rates = {name: rate for name, (_, _, rate) in TRAINERS.items()}
-    if full:
-        rates = choose_rates(train, held_out)
+    all_epochs, seeds = (EPOCHS, (1, 2, 3)) if full else (EPOCHS[:2], (1,))
     found: dict[str, list] = {}
-    for epochs in all_epochs:
-        for name, (make, _, _) in TRAINERS.items():
-            trainer = make(rates[name], epochs)
-            mean = _mean_accuracy(trainer, epochs, seeds, train, test)
-            found.setdefault(name, []).append(mean)
+    chosen = {
+        name: choose(name, train, held_out) if full else CHOSEN[name]
+        for name in TRAINERS
+    }
+    for name, (make, _) in TRAINERS.items():
+        found[name] = [
+            _mean_accuracy(make(rate, n, smoothing), n, seeds, train, test)
+            for n, (rate, smoothing) in zip(all_epochs, chosen[name], strict=False)
+        ]
     samples = step_times(train)
     base = samples["backpropagation"]
     rows = []
@@ -338,6 +416,9 @@ def main(arguments):
         rows.append([name, *accuracies, *times])
     heads = [f"{n} epoch{'s' * (n > 1)}" for n in all_epochs]
     print(markdown_table(["test accuracy", *heads, "CPU ms/step", "ratio"], rows))
+    if full:
+        times = {name: statistics.median(samples[name]) for name in TRAINERS}
+        time_to(0.885, chosen, times, seeds, train, test)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Projections against backpropagation on three networks and six data sets.
+"""Projections against backpropagation on four networks and six data sets.
 
-A perceptron, a convolutional and a recurrent network, each with and without skip
-connections, on the digits, Fashion-MNIST, MNIST, CIFAR-10, HIGGS or the characters of a
+A perceptron, a convolutional, a recurrent and an attention network, each with and
+without skip connections, on the digits, Fashion-MNIST, MNIST, CIFAR-10, HIGGS or the characters of a
 text; every trainer from several seeds, with early stopping on a part of the training
 set. The data must be on this machine; what is missing is said with how to get it.
 
     python examples/compare_training.py [--data digits] [--data-dir DIR]
-        [--networks mlp cnn rnn] [--skips no yes] [--trainers ...] [--seeds 3]
+        [--networks mlp cnn rnn attention] [--skips no yes] [--trainers ...] [--seeds 3]
         [--epochs 20] [--patience 3] [--examples N] [--batch 64] [--out out]
 
 Writes `out/compare_training_DATA.csv`, a line per epoch, and a picture of that name.
@@ -116,6 +116,30 @@ class Recurrent(eqx.Module):
         return self.last(states.reshape(-1) if self.skip else state)
 
 
+class Attentive(eqx.Module):
+    """Rows attend to each other; with skips the result is added to the rows."""
+
+    inwards: eqx.nn.Linear
+    attention: eqx.nn.MultiheadAttention
+    last: eqx.nn.Linear
+    skip: bool = eqx.field(static=True)
+
+    def __init__(self, shape, classes, skip, key, width=32):
+        keys = jr.split(key, 3)
+        steps, size = shape
+        self.inwards = eqx.nn.Linear(size, width, key=keys[0])
+        self.attention = eqx.nn.MultiheadAttention(2, width, key=keys[1])
+        self.last = eqx.nn.Linear(steps * width, classes, key=keys[2])
+        self.skip = skip
+
+    def __call__(self, x):
+        """One sequence (steps, features)."""
+        rows = jax.nn.relu(jax.vmap(self.inwards)(x))
+        heard = self.attention(rows, rows, rows)
+        rows = rows + heard if self.skip else heard
+        return self.last(jax.nn.relu(rows).reshape(-1))
+
+
 def trainers(epochs, steps):
     """What is compared; the steps are those of an epoch."""
     schedule = optax.cosine_decay_schedule(3e-3, epochs * steps, 0.02)
@@ -129,15 +153,18 @@ def trainers(epochs, steps):
     }
 
 
+SEQUENCES = {"rnn": Recurrent, "attention": Attentive}
+
+
 def network(kind, shape, classes, skip, key):
     """A network for examples of that shape, or None where the shape does not fit."""
     if kind == "mlp":
         return Perceptron(math.prod(shape), classes, skip, key)
     if kind == "cnn" and len(shape) == 3:
         return Convolutional(shape, classes, skip, key)
-    if kind == "rnn" and len(shape) in (2, 3):
+    if kind in SEQUENCES and len(shape) in (2, 3):
         sequence = (shape[0], math.prod(shape[1:]))
-        return Recurrent(sequence, classes, skip, key)
+        return SEQUENCES[kind](sequence, classes, skip, key)
     return None
 
 
@@ -146,7 +173,7 @@ def prepare(data, kind):
     x, test_x = data.x, data.test_x
     if data.name == "digits":
         x, test_x = (a.reshape(-1, 8, 8, 1) for a in (x, test_x))
-    if kind == "rnn" and x.ndim == 4:
+    if kind in SEQUENCES and x.ndim == 4:
         x, test_x = (a.reshape(*a.shape[:2], -1) for a in (x, test_x))
     if x.ndim > 2 and not np.all((x == 0) | (x == 1)):
         mean, spread = x.mean(0), x.std()
@@ -231,7 +258,7 @@ def main():
     parser.add_argument("--data", default="digits", help=f"one of {', '.join(NAMES)}")
     parser.add_argument("--data-dir", default=None)
     parser.add_argument("--examples", type=int, default=None)
-    kinds = ["mlp", "cnn", "rnn"]
+    kinds = ["mlp", "cnn", *SEQUENCES]
     parser.add_argument("--networks", nargs="+", choices=kinds, default=kinds)
     parser.add_argument(
         "--skips", nargs="+", choices=["no", "yes"], default=["no", "yes"]

@@ -73,7 +73,8 @@ class Projections(AbstractTrainer):
         keep_state: of a method, whether what its variable holds beyond the answer, such
             as Douglas-Rachford's offset from it, is kept from one minibatch to the
             next: for parameters and copies of them. What belongs to examples starts
-            from a forward pass. Not for methods whose variable is the answer.
+            from a forward pass. Not for methods whose variable is the answer. Of layers,
+            a parameter that is used once has one copy, and nothing is remembered of it.
         curvature: of a weak sweep with `outer`: "running", the second moments of the
             inputs of each product are kept over past minibatches, by their 48 leading
             eigenpairs, and renewed every 10; or "minibatch", they are those of a sample

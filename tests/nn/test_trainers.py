@@ -236,6 +236,12 @@ def test_numpy_parameters_are_trained(getkey):
         (lambda: nn.Projections(outer="adam"), TypeError, "outer"),  # pyright: ignore
         (lambda: nn.Gradient("adam"), TypeError, "optimiser"),  # pyright: ignore
         (lambda: nn.Projections(label_smoothing=1.0), ValueError, "label_smoothing"),
+        (lambda: nn.Projections(relaxation=2.0), ValueError, "relaxation.*2.0"),
+        (
+            lambda: nn.Projections(relaxation=1.5, outer=optax.sgd(0.1)),
+            ValueError,
+            "relaxation is for sweeps",
+        ),
         (
             lambda: nn.Projections(loss="hinge", label_smoothing=0.1),
             ValueError,
@@ -247,6 +253,22 @@ def test_numpy_parameters_are_trained(getkey):
 def test_bad_arguments(make, error, words):
     with pytest.raises(error, match=words):
         make()
+
+
+@pytest.mark.parametrize("weak", [False, True])
+def test_relaxed_projections(getkey, weak):
+    x, y = rings(getkey(), 32)
+    model = plain_mlp(getkey(), SMALL)
+
+    def moved(relaxation):
+        trainer = nn.Projections(weak=weak, relaxation=relaxation)
+        new, _, _ = trainer.update(model, trainer.start(model, x, y), x, y)
+        pairs = zip(split(new).leaves, split(model).leaves, strict=True)
+        return [a - b for a, b in pairs]
+
+    for a, b in zip(moved(1.5), moved(1.0), strict=True):
+        assert float(jnp.max(jnp.abs(b))) > 1e-4
+        np.testing.assert_allclose(a, 1.5 * b, rtol=1e-2, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
+from fixproj._check import check_between, is_traced
 from fixproj._map import AbstractMethod
 from fixproj._method import (
     AlternatingProjections,
@@ -73,8 +74,8 @@ class Projections(AbstractTrainer):
         keep_state: of a method, whether what its variable holds beyond the answer, such
             as Douglas-Rachford's offset from it, is kept from one minibatch to the
             next: for parameters and copies of them. What belongs to examples starts
-            from a forward pass. Not for methods whose variable is the answer. Of layers,
-            a parameter that is used once has one copy, and nothing is remembered of it.
+            from a forward pass. Not for methods whose variable is the answer. Of
+            layers, a parameter that is used once has one copy: nothing is remembered.
         curvature: of a weak sweep with `outer`: "running", the second moments of the
             inputs of each product are kept over past minibatches, by their 48 leading
             eigenpairs, and renewed every 10; or "minibatch", they are those of a sample
@@ -94,6 +95,8 @@ class Projections(AbstractTrainer):
             if there is `outer`, one sweep and no method. Without `outer`, weak sweeps
             learn slower and end higher than strong ones; average their weights
             ([`fixproj.nn.Averaged`][]).
+        relaxation: without `outer` and method, how far the parameters go towards the
+            projected ones, in (0, 2): beyond them if above 1.
         activation_weight: weight of the input of a matrix product. Default 0.03, with
             `outer` 300.
         parameter_weight: weight of the parameters. Strong sweeps (small weight) fit
@@ -108,7 +111,7 @@ class Projections(AbstractTrainer):
     Raises:
         ValueError: for an unknown granularity or loss, `label_smoothing` that is not in
             [0, 1) or of another loss than the cross-entropy, weights that are not
-            positive, or `sweeps < 1`.
+            positive, `sweeps < 1`, or `relaxation` out of its range or out of place.
         TypeError: if `outer` is not an optax transformation.
 
     References:
@@ -131,6 +134,7 @@ class Projections(AbstractTrainer):
     metric: Metric
     loss_step: float | Float[Array, ""]
     sweeps: int = eqx.field(static=True)
+    relaxation: float
     outer: optax.GradientTransformation | None
     objective: AbstractLoss
     loss_prox: str = eqx.field(static=True)
@@ -149,6 +153,7 @@ class Projections(AbstractTrainer):
         loss_prox: str | None = None,
         outer: optax.GradientTransformation | None = None,
         weak: bool | None = None,
+        relaxation: float = 1.0,
         activation_weight: float | None = None,
         parameter_weight: float | None = None,
         output_weight: float | None = None,
@@ -179,6 +184,13 @@ class Projections(AbstractTrainer):
             )
         if keep_state and method is None:
             raise ValueError("keep_state needs a method, such as DouglasRachford().")
+        check_between("Projections", "relaxation", relaxation, 0, 2)
+        relaxed = is_traced(relaxation) or relaxation != 1
+        if relaxed and (outer is not None or method is not None):
+            raise ValueError(
+                "relaxation is for sweeps whose parameters become the projected ones: "
+                "with `outer` its step, with `method` the relaxation of that counts."
+            )
         once = sweeps in (None, 1) and method is None
         if weak is None:
             weak = outer is not None and once
@@ -221,7 +233,7 @@ class Projections(AbstractTrainer):
             weak=weak,
         )
         self.loss_step = chosen["loss_step"]
-        self.sweeps = sweeps
+        self.sweeps, self.relaxation = sweeps, relaxation
         self.outer = outer
         self.objective = loss_named(loss, label_smoothing)
         self.label_smoothing = label_smoothing
@@ -285,7 +297,7 @@ class Projections(AbstractTrainer):
             carry, _ = jax.lax.scan(sweep_again, carry, length=self.sweeps - 1)
         total, _ = carry
         if self.outer is None:
-            share = self._share(x.shape[0])
+            share = self.relaxation * self._share(x.shape[0])
             leaves = [leaf + share * t for leaf, t in zip(start, total, strict=True)]
         else:
             feed = [self._as_gradient(t, x.shape[0]) for t in total]

@@ -1,5 +1,6 @@
 """The pipeline: what it asks of parameters, and that its steps have no deep chain."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -134,6 +135,7 @@ def test_levels_on_devices(getkey):
         nn.LayerParallel((x, y), optax.sgd(0.1), mesh=two)
 
 
+_FORCED = "--xla_force_host_platform_device_count=8"
 _EIGHT = """
 from benchmarks.projections_parallel import devices
 assert devices(depth=7, steps=20) < 1e-5
@@ -142,7 +144,9 @@ assert devices(depth=7, steps=20) < 1e-5
 
 @pytest.mark.slow
 def test_levels_on_eight_devices():
-    subprocess.run([sys.executable, "-c", _EIGHT], check=True, cwd=_ROOT)
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {_FORCED}"
+    env = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", _EIGHT], check=True, cwd=_ROOT, env=env)
 
 
 def test_a_batch_of_another_shape(getkey):

@@ -15,11 +15,11 @@ Bergmeister et al., 2025 (PJAX): this is its formulation, on the nodes of any JA
 import dataclasses
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from fixproj.nn._graph import _neuron
+from fixproj.nn._graph._colours import with_two_colours
 from fixproj.nn._graph._operation import Operation, Weights
 from fixproj.nn._graph._registry import rule_of
 from fixproj.nn._graph._sweep import _PRODUCTS
@@ -58,7 +58,7 @@ class Constraints:
 
     def __init__(self, trace: Trace, numerics: Numerics, bipartite: bool = True):
         self.numerics = numerics
-        self.trace = _with_two_colours(trace) if bipartite else trace
+        self.trace = with_two_colours(trace) if bipartite else trace
         self.makers = {op.outputs[0]: op for op in self.trace.nodes}
         self.parameters = dict(
             zip(self.trace.parameters, range(len(trace.parameters)), strict=True)
@@ -368,70 +368,6 @@ def _scalar(weight: Any) -> Any:
     if isinstance(weight, float):
         return weight
     return jnp.maximum(jnp.mean(weight), jnp.finfo(weight.dtype).tiny)
-
-
-def _with_two_colours(trace: Trace) -> Trace:
-    """Puts an identity where neighbours would have the same colour.
-
-    Backwards from the loss, each variable takes the colour that its last user asks its
-    maker to have; a user that asks for the other one gets an identity in between.
-    """
-    fresh = 1 + max(
-        [trace.input, trace.output, *trace.parameters, *trace.constants]
-        + [i for op in trace.operations for i in (*op.inputs, *op.outputs)]
-    )
-    asked: dict[int, int] = {trace.output: 1}
-    data = set(trace.data)
-    # In the order of `reversed`: what an operation needs comes after it.
-    result: list[Operation] = []
-
-    def between(aval, before: int, after: int, source: str) -> Operation:
-        if before in data:
-            data.add(after)
-        return _identity(aval, before, after, source)
-
-    for op in reversed(trace.operations):
-        used = [out for out in op.outputs if out in asked]
-        if op.kind == "known" or not used:
-            result.append(op)
-            continue
-        colour, outputs = asked[used[0]], list(op.outputs)
-        for k, out in enumerate(op.outputs):
-            # Parts of a split whose users disagree.
-            if asked.get(out, colour) != colour:
-                outputs[k], fresh = fresh, fresh + 1
-                if out in data:
-                    data.add(outputs[k])
-                aval = op.out_avals[k]
-                result.append(between(aval, outputs[k], out, op.source))
-        wants = 1 - colour if op.kind == "node" else colour
-        inputs, identities = list(op.inputs), []
-        for k, (i, free) in enumerate(zip(op.inputs, op.free, strict=True)):
-            if free and asked.setdefault(i, wants) != wants:
-                inputs[k], fresh = fresh, fresh + 1
-                identities.append(between(op.avals[k], i, inputs[k], op.source))
-        result.append(
-            dataclasses.replace(op, inputs=tuple(inputs), outputs=tuple(outputs))
-        )
-        result += identities
-    operations = tuple(reversed(result))
-    return dataclasses.replace(trace, operations=operations, data=frozenset(data))
-
-
-def _identity(aval, before: int, after: int, source: str) -> Operation:
-    aval = jax.ShapeDtypeStruct(aval.shape, aval.dtype)
-    return Operation(
-        name="identity",
-        kind="node",
-        inputs=(before,),
-        outputs=(after,),
-        free=(True,),
-        params={},
-        evaluate=list,
-        avals=(aval,),
-        out_avals=(aval,),
-        source=source,
-    )
 
 
 def _pjax_sum_relu(operation, inputs, output, displacement, weights):

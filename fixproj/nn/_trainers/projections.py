@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from fixproj._check import check_between, is_traced
 from fixproj._map import AbstractMethod
@@ -24,11 +24,13 @@ from fixproj._method import (
 from fixproj.nn._adapt import in_training, with_new_state
 from fixproj.nn._graph import Metric, propagate, reconcile, split, trace
 from fixproj.nn._graph._constraints import LOSS
-from fixproj.nn._graph._curvature import Curvature
-from fixproj.nn._graph._rules.moments import no_curvatures, renewed_curvatures
+from fixproj.nn._graph._rules.moments import no_curvatures
 from fixproj.nn._graph._sweep import MINIBATCH
+from fixproj.nn._trainers._kept import Kept, shifted, zeros
 from fixproj.nn._trainers._loss import AbstractLoss, loss_named
 from fixproj.nn._trainers._optimiser import check_optimiser, descend
+from fixproj.nn._trainers._remembering import Remembering, renewed
+from fixproj.nn._trainers._strengths import METHOD, OUTER, PURE, PURE_WEAK
 from fixproj.nn._trainers._trainer import AbstractTrainer
 from fixproj.nn._trainers.training_problem import NUMERICS, TrainingProblem
 from fixproj.projections._weights import check_weight
@@ -196,11 +198,11 @@ class Projections(AbstractTrainer):
             weak = outer is not None and once
         elif weak and not once:
             raise ValueError("weak: a weak sweep is one sweep, and not of a method.")
-        default = _PURE if outer is None else _OUTER
+        default = PURE if outer is None else OUTER
         if method is not None:
-            default = _METHOD
+            default = METHOD
         elif weak and outer is None:
-            default = _PURE_WEAK
+            default = PURE_WEAK
         given = {
             "activation_weight": activation_weight,
             "parameter_weight": parameter_weight,
@@ -247,7 +249,7 @@ class Projections(AbstractTrainer):
         state = self.init(model)
         if self.metric.weak and self.curvature == "running":
             curvatures = no_curvatures(trace(in_training(model), x))
-            return _Remembering(state, curvatures, jnp.zeros((), jnp.int32))
+            return Remembering(state, curvatures, jnp.zeros((), jnp.int32))
         if not self.keep_state:
             return state
 
@@ -255,7 +257,7 @@ class Projections(AbstractTrainer):
             problem = self._problem(model, x, y)
             return problem.sets[0].constraints.lasting(problem.y0)
 
-        return _Kept(state, _zeros(eqx.filter_eval_shape(offsets, model, x, y)))
+        return Kept(state, zeros(eqx.filter_eval_shape(offsets, model, x, y)))
 
     def update(
         self, model: PyTree, state: PyTree, x: Array, y: Array
@@ -269,8 +271,8 @@ class Projections(AbstractTrainer):
         values = graph.evaluate(start, x)
         info = self.objective.metrics(values[graph.output], y)
         memory, curvatures = None, None
-        if isinstance(state, _Remembering):
-            memory = _renewed(state, graph, values)
+        if isinstance(state, Remembering):
+            memory = renewed(state, graph, values)
             curvatures, state = memory.curvatures, memory.state
 
         def sweep(values, gaps):
@@ -303,7 +305,7 @@ class Projections(AbstractTrainer):
             feed = [self._as_gradient(t, x.shape[0]) for t in total]
             leaves, state = descend(self.outer, feed, state, start)
         if memory is not None:
-            state = _Remembering(state, memory.curvatures, memory.count)
+            state = Remembering(state, memory.curvatures, memory.count)
         return rebuild(leaves), state, info
 
     def _problem(self, model, x, y):
@@ -328,9 +330,9 @@ class Projections(AbstractTrainer):
         (outputs,) = problem.y0["inputs"][LOSS]
         info = self.objective.metrics(outputs, y)
         assert self.method is not None
-        kept = isinstance(state, _Kept)
+        kept = isinstance(state, Kept)
         if kept:
-            moved = _shifted(problem.y0, state.offsets, 1)
+            moved = shifted(problem.y0, state.offsets, 1)
             problem = eqx.tree_at(lambda p: p.y0, problem, moved)
             state = state.state
         steps = self.method.make_map(problem)
@@ -345,12 +347,12 @@ class Projections(AbstractTrainer):
             constraints = problem.sets[0].constraints
             # What a start from the answer would be, on the same examples.
             answer = constraints.lasting(constraints.start(leaves, x))
-            offsets = _shifted(constraints.lasting(z), answer, -1)
+            offsets = shifted(constraints.lasting(z), answer, -1)
         if self.outer is not None:
             feed = [a - b for a, b in zip(start, leaves, strict=True)]
             leaves, state = descend(self.outer, feed, state, start)
         if kept:
-            state = _Kept(state, offsets)
+            state = Kept(state, offsets)
         return rebuild(leaves), state, info
 
     def _metric(self, examples):
@@ -371,86 +373,3 @@ class Projections(AbstractTrainer):
         if not self.metric.weak:
             unit = unit * self.metric.parameter / self.metric.output
         return displacement * jnp.asarray(-unit, displacement.dtype)
-
-
-class _Remembering(eqx.Module):
-    """The optimiser's state, and what is known of the inputs of products."""
-
-    state: PyTree
-    curvatures: dict[int, Curvature]
-    count: Int[Array, ""]
-
-
-_RENEWED_EVERY = 10
-_KEEP = 0.9
-
-
-def _renewed(memory: _Remembering, graph, values) -> _Remembering:
-    """With what this minibatch tells, if it is one of those that are asked."""
-    turns = memory.count // _RENEWED_EVERY
-    # A plain mean at first.
-    keep = jnp.minimum(_KEEP, turns / (turns + 1)).astype(jnp.float32)
-    curvatures = jax.lax.cond(
-        memory.count % _RENEWED_EVERY == 0,
-        lambda: renewed_curvatures(graph, values, memory.curvatures, keep),
-        lambda: memory.curvatures,
-    )
-    return _Remembering(memory.state, curvatures, memory.count + 1)
-
-
-class _Kept(eqx.Module):
-    """The optimiser's state, and what a method's variable has beyond the answer."""
-
-    state: PyTree
-    offsets: PyTree
-
-
-def _zeros(shapes):
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-
-
-def _shifted(point, offsets, sign):
-    """Point + sign offsets, where there is an offset."""
-    return jax.tree.map(
-        lambda o, p: p if o is None else p + sign * o,
-        offsets,
-        point,
-        is_leaf=lambda leaf: leaf is None,
-    )
-
-
-# Of neurons only the step of the loss counts: copies have weight 1.
-_METHOD = {
-    "activation_weight": 0.03,
-    "parameter_weight": 10.0,
-    "output_weight": 4.0,
-    "elementwise_weight": 1.0,
-    "loss_step": 5.0,
-    "sweeps": 50,
-}
-# A minibatch of the pure method is a whole update, so its sweeps are strong; with an
-# outer optimiser, which averages over minibatches, weak ones generalise better.
-_PURE = {
-    "activation_weight": 0.03,
-    "parameter_weight": 10.0,
-    "output_weight": 4.0,
-    "elementwise_weight": 1.0,
-    "loss_step": 5.0,
-    "sweeps": 3,
-}
-_PURE_WEAK = {
-    "activation_weight": 300.0,
-    "parameter_weight": 2048.0,
-    "output_weight": 4.0,
-    "elementwise_weight": 0.05,
-    "loss_step": 1.0,
-    "sweeps": 1,
-}
-_OUTER = {
-    "activation_weight": 300.0,
-    "parameter_weight": 1e4,
-    "output_weight": 4.0,
-    "elementwise_weight": 0.05,
-    "loss_step": 1.0,
-    "sweeps": 1,
-}

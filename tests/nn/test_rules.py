@@ -41,6 +41,10 @@ SCALAR = {
     "square": jnp.square,
     "exp": jnp.exp,
     "log": lambda p: jnp.log(1.5 + p**2),
+    "sin": jnp.sin,
+    "steep sin": lambda p: 3 * jnp.sin(2 * p),
+    "snake": lambda p: p + jnp.sin(p) ** 2,
+    "arcsin": lambda p: jnp.arcsin(p / 12),
     "where": lambda p: jnp.where(p > 0.2, 2 * p - 0.2, 0.5 * p + 0.1),
 }
 

@@ -9,6 +9,7 @@ tiny Δ is a trapezoid of slopes, as the difference of values would be rounding.
 A weak projection is c f' d / a, to which the first Gauss-Newton step tends as a grows.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -35,6 +36,7 @@ def scalar_displacement(
     c,
     kinks: Sequence[float] = (),
     weak: bool = False,
+    furthest: float = math.inf,
 ) -> Array:
     """How far x moves when (x, f(x) + displacement) is projected onto the graph.
 
@@ -46,6 +48,7 @@ def scalar_displacement(
         c: metric weight of y.
         kinks: values of x where f may not be smooth.
         weak: take the first-order movement.
+        furthest: no nearest point is further from x.
     """
     dtype = x.dtype
     a, c = jnp.asarray(a, dtype), jnp.asarray(c, dtype)
@@ -72,7 +75,7 @@ def scalar_displacement(
     def cost(u):
         return cost_of(u, rise(u)[0])
 
-    reach = jnp.sqrt(c / a) * jnp.abs(displacement)
+    reach = jnp.minimum(jnp.sqrt(c / a) * jnp.abs(displacement), furthest)
     offsets = jnp.asarray(_OFFSETS, dtype)
 
     def keep(best, u):

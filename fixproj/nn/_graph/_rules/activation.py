@@ -1,5 +1,7 @@
 """Smooth and piecewise scalar functions, alone or fused from several primitives."""
 
+import math
+
 from fixproj.nn._graph._registry import register_projection
 from fixproj.nn._graph._rules._scalar import scalar_displacement
 
@@ -7,12 +9,15 @@ from fixproj.nn._graph._rules._scalar import scalar_displacement
 # Functions of one array, entry by entry; those with two inputs have a constant one.
 UNARY = (
     "abs",
+    "acos",
     "acosh",
+    "asin",
     "asinh",
     "atan",
     "atanh",
     "cbrt",
     "clamp",
+    "cos",
     "cosh",
     "erf",
     "erfc",
@@ -26,12 +31,15 @@ UNARY = (
     "min",
     "pow",
     "rsqrt",
+    "sin",
     "sinh",
     "sqrt",
     "square",
     "tanh",
 )
 _KINKS = {"abs": (0.0,)}
+# Whatever the value wanted, the nearest x with it is within a period.
+_PERIODS = {"cos": 2 * math.pi, "sin": 2 * math.pi}
 
 
 def project_scalar(operation, inputs, output, displacement, weights):
@@ -54,6 +62,7 @@ def project_scalar(operation, inputs, output, displacement, weights):
         weights.output,
         kinks,
         weights.weak,
+        _PERIODS.get(operation.name, math.inf),
     )
     return tuple(moved if i == position else None for i in range(len(inputs)))
 

@@ -8,6 +8,7 @@ import sys
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 import optax
 import pytest
@@ -147,6 +148,26 @@ def test_levels_on_eight_devices():
     flags = f"{os.environ.get('XLA_FLAGS', '')} {_FORCED}"
     env = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     subprocess.run([sys.executable, "-c", _EIGHT], check=True, cwd=_ROOT, env=env)
+
+
+@pytest.mark.one_precision
+def test_an_empty_pipeline_may_be_divided_by(getkey):
+    """What a network makes of zeros reaches neither parameters nor the report."""
+    x, y = rings(getkey(), 8)
+
+    def forward(p, x):
+        h = x @ p[0]
+        return (h / jnp.linalg.norm(h, axis=1, keepdims=True)) @ p[1]
+
+    model = (forward, [jr.normal(getkey(), (2, 5)), jr.normal(getkey(), (5, 2))])
+    trainer = nn.LayerParallel((x, y), optax.sgd(0.1))
+    state, update = trainer.init(model), eqx.filter_jit(trainer.update)
+    before = model
+    for _ in range(2 * trainer.depth(model) + 1):
+        model, state, info = update(model, state, x, y)
+        assert bool(jnp.isfinite(info["loss"]))
+    for a, b in zip(model[1], before[1], strict=True):
+        assert bool(jnp.all(jnp.isfinite(a))) and float(jnp.max(jnp.abs(a - b))) > 0
 
 
 def test_a_batch_of_another_shape(getkey):

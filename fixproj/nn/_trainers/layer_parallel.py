@@ -191,9 +191,12 @@ class LayerParallel(AbstractTrainer):
         outputs = new.get(plan.trace.output)
         if outputs is None:
             return {}, None
+        # Until the first minibatch comes out there is nothing to ask for, and what a
+        # network makes of an empty pipeline need not be finite.
+        filled = time >= plan.depth
+        outputs = jnp.where(filled, outputs, jnp.zeros_like(outputs))
         wanted = -self.objective.slope(outputs, label)
-        # Until the first minibatch comes out there is nothing to ask for.
-        wanted = jnp.where(time >= plan.depth, wanted, jnp.zeros_like(wanted))
+        wanted = jnp.where(filled, wanted, jnp.zeros_like(wanted))
         return self.objective.metrics(outputs, label), wanted
 
 
@@ -337,7 +340,10 @@ class _Plan:
             level = self.level.get(op.outputs[0])
             if level is not None and level not in levels:
                 continue
-            level = 0 if level is None else level
+            if level is None:
+                level, filled = 0, True
+            else:
+                filled = state["time"] >= 2 * self.depth - level
             arrived = [
                 pending.get(out, jnp.zeros(aval.shape, aval.dtype))
                 for out, aval in zip(op.outputs, op.out_avals, strict=True)
@@ -356,6 +362,8 @@ class _Plan:
                 found = project_node(op, self.trace, inputs, output, arrived[0], metric)
                 found = [m for m, f in zip(found, op.free, strict=True) if f]
             for i, m in zip(moving, found, strict=True):
+                # A quotient of empty slots is not finite, and asks for nothing.
+                m = jnp.where(filled, m, jnp.zeros_like(m))
                 gap = level - self.level.get(i, level)
                 if gap == 0:
                     pending[i] = pending[i] + m if i in pending else m

@@ -1,7 +1,7 @@
 """Training by projections against backpropagation, on Fashion-MNIST.
 
     python -m benchmarks.projections_training
-        [--full | --networks | --averages | --convolutions]
+        [--full | --networks | --pure | --averages | --convolutions]
 
 A perceptron 784-128-128-10, minibatches of 256, a cosine schedule, all trained by the
 same `nn.fit`: Adam and Muon on backpropagated gradients; Adam on the same damped by the
@@ -13,10 +13,11 @@ whether a tenth of each label is spread over all classes, are first chosen on 50
 images that are neither trained nor tested on (two seeds); then the shortest schedule
 that ends at .885 and what it takes; else 1 and 2 epochs, one seed, and what was so
 found. `--networks`: sign activations, 512 units, 8 and 20 hidden layers, chosen in the
-same way (one seed), tested with three. `--averages`: averaged weights (`nn.Averaged`)
-beside schedules, on held-out images of the training set. `--convolutions`: a network
-conv-pool-conv-pool-dense (16 filters of 5 x 5, 32 of 3 x 3), 6 epochs, one seed, a few
-minutes for each trainer.
+same way (one seed), tested with three. `--pure`: parameters that become the projected
+ones, without an optimiser, by weak sweeps and by methods. `--averages`: averaged
+weights (`nn.Averaged`) beside schedules, on held-out images of the training set.
+`--convolutions`: a network conv-pool-conv-pool-dense (16 filters of 5 x 5, 32 of 3 x
+3), 6 epochs, one seed, a few minutes for each trainer.
 
 The images are read from the directory FASHION_MNIST, by default that of Debian's
 package dataset-fashion-mnist.
@@ -38,6 +39,7 @@ import jax.random as jr
 import numpy as np
 import optax
 
+import fixproj as fp
 from benchmarks._timing import markdown_table
 from fixproj import nn
 from fixproj.nn._graph import batched, split
@@ -266,6 +268,36 @@ def networks(train, held_out, test, rates=(1e-3, 3e-3, 5e-3)):
     print(markdown_table(heads, rows))
 
 
+def pure(train, held_out, test, seeds=(1, 2, 3)):
+    """Accuracy without an optimiser: parameters become the projected ones."""
+    weak = functools.partial(nn.Projections, weak=True)
+    averaged = lambda **options: nn.Averaged(weak(**options), 0.998)
+    makers = {
+        "weak sweeps": weak,
+        "averaged": averaged,
+        "relaxation 1.9, averaged": lambda: averaged(relaxation=1.9),
+        "smoothed labels, averaged": lambda: averaged(label_smoothing=0.1),
+        "all three": lambda: averaged(relaxation=1.9, label_smoothing=0.1),
+    }
+    for name, method in (("Douglas-Rachford", fp.DouglasRachford()), ("RRR", fp.RRR())):
+        for steps in (2, 10):
+            makers[f"{name}, {steps} steps"] = functools.partial(
+                nn.Projections, method=method, sweeps=steps
+            )
+    rows = []
+    for name, make in makers.items():
+        rows.append([name])
+        for epochs, data in ((2, held_out), (10, held_out), (10, test)):
+            if "steps" in name and epochs > 2:
+                rows[-1].append("")
+                continue
+            mean = _mean_accuracy(make(), epochs, seeds, train, data)
+            rows[-1].append(mean)
+        print(*rows[-1], file=sys.stderr, flush=True)
+    heads = ["no optimiser", "2 epochs, held out", "10, held out", "10, test"]
+    print(markdown_table(heads, rows))
+
+
 def time_to(level, chosen, times, seeds, train, test):
     """Epochs and CPU seconds of the shortest schedule whose end is above the level."""
     rows = []
@@ -393,6 +425,9 @@ def main(arguments):
         return
     if "--networks" in arguments:
         networks(train, held_out, test)
+        return
+    if "--pure" in arguments:
+        pure(train, held_out, test)
         return
     if "--convolutions" in arguments:
         convolutions(train, held_out, test)

@@ -171,10 +171,15 @@ SMOOTHINGS = (0.0, 0.1)
 EPOCHS = (1, 2, 5, 10)
 # What `--full` chose, (rate, smoothing) for each of EPOCHS.
 CHOSEN: dict[str, tuple[tuple[float, float], ...]] = {
-    "backpropagation": ((3e-3, 0.0), (3e-3, 0.0), (3e-3, 0.0), (3e-3, 0.0)),
-    "backpropagation, Muon": ((0.02, 0.0), (0.02, 0.0), (0.02, 0.0), (0.02, 0.0)),
-    "damped backpropagation (control)": ((3e-3, 0.0),) * 4,
-    "projections": ((3e-3, 0.0), (3e-3, 0.0), (5e-3, 0.1), (5e-3, 0.1)),
+    "backpropagation": ((5e-3, 0.1), (7e-3, 0.1), (7e-3, 0.0), (3e-3, 0.1)),
+    "backpropagation, Muon": ((0.04, 0.1), (0.02, 0.1), (0.02, 0.1), (0.01, 0.1)),
+    "damped backpropagation (control)": (
+        (7e-3, 0.0),
+        (7e-3, 0.0),
+        (7e-3, 0.1),
+        (7e-3, 0.1),
+    ),
+    "projections": ((7e-3, 0.0), (7e-3, 0.0), (5e-3, 0.1), (7e-3, 0.1)),
 }
 
 

@@ -1,7 +1,8 @@
 """A jaxpr without calls: every jit, custom_jvp, remat, scan, ... replaced by its body.
 
 A scan becomes as many copies of its body as it has steps: all of them are in memory
-anyway, as every step's activations are.
+anyway, as every step's activations are. Of a cond all branches are evaluated, and one
+is selected: what is projected cannot depend on values.
 """
 
 import dataclasses
@@ -90,6 +91,8 @@ def flatten(closed: jec.ClosedJaxpr) -> Flat:
             body = _body(eqn)
             if eqn.primitive.name == "scan":
                 outputs = unroll(eqn, inputs, [*chain, link])
+            elif eqn.primitive.name == "cond":
+                outputs = branch(eqn, inputs, [*chain, link])
             elif body is None:
                 outputs = tuple(fresh(var.aval) for var in eqn.outvars)
                 source = describe_source([*chain, link])
@@ -136,6 +139,17 @@ def flatten(closed: jec.ClosedJaxpr) -> Flat:
                 for ys in zip(*rows, strict=True)
             ]
         return (*carry, *stacked)
+
+    def branch(eqn, inputs, chain):
+        index, *operands = inputs
+        results = [
+            inline(body.jaxpr, body.consts, operands, chain)
+            for body in eqn.params["branches"]
+        ]
+        return tuple(
+            small(jax.lax.select_n, chain, index, *cases)
+            for cases in zip(*results, strict=True)
+        )
 
     flat.inputs = [fresh(var.aval) for var in closed.jaxpr.invars]
     (flat.output,) = inline(closed.jaxpr, closed.consts, flat.inputs, [])

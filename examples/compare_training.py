@@ -1,9 +1,10 @@
 """Projections against backpropagation on four networks and six data sets.
 
 A perceptron, a convolutional, a recurrent and an attention network, each with and
-without skip connections, on the digits, Fashion-MNIST, MNIST, CIFAR-10, HIGGS or the characters of a
-text; every trainer from several seeds, with early stopping on a part of the training
-set. The data must be on this machine; what is missing is said with how to get it.
+without skip connections, on the digits, Fashion-MNIST, MNIST, CIFAR-10, HIGGS or the
+characters of a text; every trainer from several seeds, with early stopping on a part of
+the training set. The data must be on this machine; what is missing is said with how to
+get it.
 
     python examples/compare_training.py [--data digits] [--data-dir DIR]
         [--networks mlp cnn rnn attention] [--skips no yes] [--trainers ...] [--seeds 3]

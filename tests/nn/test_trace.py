@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+import optax
 import pytest
 
 from fixproj import nn
 from fixproj.nn._graph import batched, split
 from fixproj.nn._graph._source import describe_source
+from fixproj.projections import CrossEntropy
 
 from .models import SkipAndConcat, eqx_mlp, plain_mlp
 
@@ -103,6 +105,39 @@ def test_a_branch_is_selected(getkey):
             _output(graph, model, x), fn(model[1], x), rtol=1e-5, atol=1e-6
         )
     assert taken == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda y: jnp.sort(y, axis=0),
+        lambda y: jnp.sort(y, descending=True),
+        lambda y: jax.lax.top_k(y, 4)[0],
+        lambda y: jnp.median(y, axis=1, keepdims=True),
+        lambda y: jax.lax.sort((y, jnp.tanh(y)), num_keys=1)[1],
+        lambda y: jnp.take_along_axis(y, jnp.argsort(y), axis=1),
+    ],
+    ids=["sort", "descending", "top_k", "median", "by key", "argsort"],
+)
+def test_orders_are_decisions_and_values_follow(getkey, fn):
+    """The values, and in the limit of weak sweeps the gradient."""
+    w, x = jr.normal(getkey(), (3, 4)), jr.normal(getkey(), (5, 3))
+    out = jr.normal(getkey(), (fn(x @ w).shape[1], 3))
+
+    def forward(params, x):
+        return fn(x @ params[0]) @ params[1]
+
+    model = (forward, [w, out])
+    np.testing.assert_allclose(
+        _output(nn.trace(model, x), model, x), forward(model[1], x), rtol=1e-5
+    )
+    y = jnp.arange(5) % 3
+    heavy = {"parameter_weight": 1e9, "activation_weight": 1e6}
+    trainer = nn.Projections(outer=optax.sgd(1.0), **heavy)
+    new, _, _ = trainer.update(model, trainer.init(model), x, y)
+    mean = lambda params: CrossEntropy(y)(forward(params, x)) / 5
+    for a, b, slope in zip(new[1], model[1], jax.grad(mean)(model[1]), strict=True):
+        np.testing.assert_allclose(b - a, slope, rtol=1e-3, atol=1e-4)
 
 
 def test_what_does_not_depend_on_parameters_may_be_anything(getkey):
@@ -244,15 +279,26 @@ def test_tracebacks_of_library_functions_are_not_followed():
     assert describe_source([(above, "")]) == f"{eqx.__file__}:4 (in f)"
 
 
+def _count(x):
+    return jnp.argmax(x[0])
+
+
+def _tanh(_, carry):
+    return jnp.tanh(carry)
+
+
 @pytest.mark.parametrize(
     "fn,word",
     [
-        (lambda w, x: jnp.sort(x @ w), "sort"),
+        (lambda w, x: jnp.cumprod(x @ w, 1), "cumprod"),
+        (lambda w, x: jnp.abs(jnp.fft.rfft(x @ w)), "fft"),
+        (lambda w, x: jax.lax.fori_loop(0, _count(x), _tanh, x @ w), "while"),
         (lambda w, x: jnp.power(x @ w, w[:1]), "pow"),
         (lambda w, x: jax.lax.digamma(x @ w), "digamma"),
     ],
 )
 def test_unsupported_use_of_a_parameter(fn, word):
+    """Also where it makes whole numbers besides, or complex ones: never a constant."""
     with pytest.raises(nn.UnsupportedPrimitiveError, match=f"'{word}' on .*test_trace"):
         nn.trace((fn, jnp.ones((3, 2))), jnp.ones((4, 3)))
 

@@ -2,7 +2,8 @@
 
 A scan becomes as many copies of its body as it has steps: all of them are in memory
 anyway, as every step's activations are. Of a cond all branches are evaluated, and one
-is selected: what is projected cannot depend on values.
+is selected: what is projected cannot depend on values. Sorting is a decision, the
+order, and a wire that follows it.
 """
 
 import dataclasses
@@ -93,6 +94,8 @@ def flatten(closed: jec.ClosedJaxpr) -> Flat:
                 outputs = unroll(eqn, inputs, [*chain, link])
             elif eqn.primitive.name == "cond":
                 outputs = branch(eqn, inputs, [*chain, link])
+            elif eqn.primitive.name in ("sort", "top_k"):
+                outputs = order(eqn, inputs, [*chain, link])
             elif body is None:
                 outputs = tuple(fresh(var.aval) for var in eqn.outvars)
                 source = describe_source([*chain, link])
@@ -150,6 +153,32 @@ def flatten(closed: jec.ClosedJaxpr) -> Flat:
             small(jax.lax.select_n, chain, index, *cases)
             for cases in zip(*results, strict=True)
         )
+
+    def order(eqn, inputs, chain):
+        shape, made = flat.avals[inputs[0]].shape, eqn.outvars
+        outputs = [fresh(var.aval) for var in made]
+        if eqn.primitive.name == "sort":
+            axis = eqn.params["dimension"]
+            places = np.arange(shape[axis], dtype=np.int32)
+            places = places.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+            aval = jax.ShapeDtypeStruct(shape, np.int32)
+            taken, entered = (
+                inputs,
+                (*inputs, constant(np.broadcast_to(places, shape), aval)),
+            )
+            outputs.append(fresh(aval))
+        else:
+            axis, taken, entered = eqn.params.get("axis", -1), inputs, inputs
+        source = describe_source(chain)
+        flat.equations.append(
+            Equation(eqn.primitive, eqn.params, entered, tuple(outputs), source)
+        )
+
+        def follow(x, places):
+            return jax.numpy.take_along_axis(x, places, axis)
+
+        values = [small(follow, chain, i, outputs[-1]) for i in taken]
+        return (*values, *outputs[len(values) : len(made)])
 
     flat.inputs = [fresh(var.aval) for var in closed.jaxpr.invars]
     (flat.output,) = inline(closed.jaxpr, closed.consts, flat.inputs, [])

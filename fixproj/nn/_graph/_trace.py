@@ -140,8 +140,10 @@ def trace_at(model: PyTree, x: Any, granularity: str) -> Trace:
     parameters, inputs = flat.inputs[:-1], flat.inputs[-1]
     free, data = set(parameters), {inputs}
     operations = []
-    for eqn in _alive(flat.equations, flat.output):
-        op = _operation(eqn, flat, free, data)
+    alive = _alive(flat.equations, flat.output)
+    used = {flat.output}.union(*(eqn.inputs for eqn in alive))
+    for eqn in alive:
+        op = _operation(eqn, flat, free, data, used)
         if op.kind != "known":
             free.update(op.outputs)
         if not data.isdisjoint(op.inputs):
@@ -194,13 +196,19 @@ def _settle(operations: list[Operation], output: int) -> list[Operation]:
     return settled[::-1]
 
 
-def _operation(eqn: Equation, flat: Flat, free: set[int], data: set[int]) -> Operation:
+def _operation(
+    eqn: Equation, flat: Flat, free: set[int], data: set[int], used: set[int]
+) -> Operation:
     name = eqn.primitive.name
     avals = tuple(flat.avals[i] for i in eqn.inputs)
     out_avals = tuple(flat.avals[i] for i in eqn.outputs)
     moves = tuple(i in free for i in eqn.inputs)
-    floating = all(jnp.issubdtype(a.dtype, jnp.floating) for a in out_avals)
-    if not any(moves) or name == "stop_gradient" or not floating:
+    decides = not any(
+        jnp.issubdtype(flat.avals[out].dtype, jnp.inexact)
+        for out in eqn.outputs
+        if out in used
+    )
+    if not any(moves) or name == "stop_gradient" or decides:
         # A decision (a comparison, an index) is taken as it is.
         kind = "known"
     elif is_wire(name, moves, avals, out_avals):

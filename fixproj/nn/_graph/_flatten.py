@@ -155,30 +155,24 @@ def flatten(closed: jec.ClosedJaxpr) -> Flat:
         )
 
     def order(eqn, inputs, chain):
-        shape, made = flat.avals[inputs[0]].shape, eqn.outvars
-        outputs = [fresh(var.aval) for var in made]
+        kinds, entered = [var.aval for var in eqn.outvars], inputs
+        axis = eqn.params.get("dimension", eqn.params.get("axis", -1))
         if eqn.primitive.name == "sort":
-            axis = eqn.params["dimension"]
-            places = np.arange(shape[axis], dtype=np.int32)
-            places = places.reshape([-1 if i == axis else 1 for i in range(len(shape))])
-            aval = jax.ShapeDtypeStruct(shape, np.int32)
-            taken, entered = (
-                inputs,
-                (*inputs, constant(np.broadcast_to(places, shape), aval)),
-            )
-            outputs.append(fresh(aval))
-        else:
-            axis, taken, entered = eqn.params.get("axis", -1), inputs, inputs
+            places = np.indices(kinds[0].shape, np.int32)[axis]
+            aval = jax.ShapeDtypeStruct(places.shape, np.int32)
+            kinds.append(aval)
+            entered = (*inputs, constant(places, aval))
+        outputs = tuple(fresh(kind) for kind in kinds)
         source = describe_source(chain)
         flat.equations.append(
-            Equation(eqn.primitive, eqn.params, entered, tuple(outputs), source)
+            Equation(eqn.primitive, eqn.params, entered, outputs, source)
         )
 
         def follow(x, places):
             return jax.numpy.take_along_axis(x, places, axis)
 
-        values = [small(follow, chain, i, outputs[-1]) for i in taken]
-        return (*values, *outputs[len(values) : len(made)])
+        values = [small(follow, chain, i, outputs[-1]) for i in inputs]
+        return (*values, *outputs[len(values) : len(eqn.outvars)])
 
     flat.inputs = [fresh(var.aval) for var in closed.jaxpr.invars]
     (flat.output,) = inline(closed.jaxpr, closed.consts, flat.inputs, [])

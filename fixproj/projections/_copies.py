@@ -4,6 +4,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from fixproj.projections._precision import at_least_single
+
 
 _FEW = 32
 
@@ -19,7 +21,7 @@ def sum_of_copies(x: Array, axis: int) -> Array:
     if x.shape[axis] > _FEW:
         return jnp.sum(x, axis)
     ones = jnp.ones(x.shape[axis], x.dtype)
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    exact = {"precision": lax.Precision.HIGHEST, "preferred_element_type": wide}
+    work = at_least_single(x.dtype)
+    exact = {"precision": lax.Precision.HIGHEST, "preferred_element_type": work}
     total = jnp.tensordot(ones, x, (0, axis), **exact)
     return total.astype(x.dtype)

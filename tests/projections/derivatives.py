@@ -15,8 +15,11 @@ def _central_differences(function, v, step):
     return jnp.moveaxis(jax.vmap(difference)(offsets), 0, -1)
 
 
-def check_derivatives(function, *arguments):
-    """Checks `jacfwd`, `jacrev` and the Hessian in all arguments; needs float64."""
+def check_derivatives(function, *arguments, noise=1e-7):
+    """Checks `jacfwd`, `jacrev` and the Hessian in all arguments; needs float64.
+
+    `noise` is what differences over 2e-6 make of the errors of the values.
+    """
     v, unravel = ravel_pytree(arguments)
     assert v.dtype == jnp.float64
 
@@ -39,6 +42,6 @@ def check_derivatives(function, *arguments):
     expected, forward, reverse, expected_hessian, hessian = all_of_them(v)
     assert np.abs(expected).max() > 0.1
     for got in (forward, reverse):
-        np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-7)
-    noise = 1e-7 * max(1, np.abs(expected_hessian).max())
+        np.testing.assert_allclose(got, expected, rtol=1e-6, atol=noise)
+    noise = noise * max(1, np.abs(expected_hessian).max())
     np.testing.assert_allclose(hessian, expected_hessian, rtol=1e-6, atol=noise)

@@ -86,4 +86,5 @@ def test_intersection_has_every_derivative():
             )
 
         x, b, radius = jnp.array([2.0, -1.0, 1.0]), jnp.array(-0.5), jnp.array(1.2)
-        check_derivatives(run, x, b, radius)
+        # The iteration ends about 1e-12 from the answer.
+        check_derivatives(run, x, b, radius, noise=3e-6)

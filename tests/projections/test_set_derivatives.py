@@ -87,8 +87,9 @@ def test_gradients_land_on_the_leaves_of_the_set(case):
 
     leaves = eqx.filter_grad(built)(case.set())
     expected = jax.grad(from_parameters, tuple(range(len(names))))(*parameters)
+    # Of two bounds at most one is met.
+    assert max(_norm(gradient) for gradient in expected) > 0
     for name, gradient in zip(names, expected, strict=True):
-        assert _norm(gradient) > 0
         np.testing.assert_allclose(
             getattr(leaves, name), gradient, rtol=1e-5, atol=1e-6
         )

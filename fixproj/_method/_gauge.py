@@ -57,7 +57,8 @@ class Gauge(eqx.Module):
 
         def change():
             wanted = jax.lax.stop_gradient(factor()).astype(count.dtype)
-            sane = jnp.isfinite(wanted) & (wanted > 0)
+            # Zero where what the parameter balances has not moved: as far as allowed.
+            sane = jnp.isfinite(wanted) & (wanted >= 0)
             return jnp.where(sane, jnp.clip(wanted, 1 / _FACTOR, _FACTOR), 1)
 
         found = jax.lax.cond(due, change, lambda: jnp.ones_like(count))

@@ -183,21 +183,29 @@ CHOSEN: dict[str, tuple[tuple[float, float], ...]] = {
 }
 
 
+def try_settings(name, rates, epochs, seeds, train, held_out, **network):
+    """(rate, smoothing) and its accuracy on held-out images, for all of them."""
+    make = TRAINERS[name][0]
+    return {
+        (rate, smoothing): _mean_accuracy(
+            make(rate, epochs, smoothing), epochs, seeds, train, held_out, **network
+        )
+        for smoothing in SMOOTHINGS
+        for rate in rates
+    }
+
+
 def choose(name, train, held_out):
     """(rate, smoothing) by number of epochs, best on held-out images; prints all."""
-    make, rates = TRAINERS[name]
-    settings = [(rate, smoothing) for smoothing in SMOOTHINGS for rate in rates]
-    chosen, rows = [], []
-    for epochs in EPOCHS:
-        found = [
-            _mean_accuracy(make(rate, epochs, s), epochs, (1, 2), train, held_out)
-            for rate, s in settings
-        ]
-        chosen.append(settings[found.index(max(found))])
-        rows.append([name, epochs, *found])
-    heads = ["validation accuracy", "epochs", *(f"{r:g}, {s:g}" for r, s in settings)]
+    found = [
+        try_settings(name, TRAINERS[name][1], n, (1, 2), train, held_out)
+        for n in EPOCHS
+    ]
+    settings = (f"{rate:g}, {smoothing:g}" for rate, smoothing in found[0])
+    rows = [[name, n, *each.values()] for n, each in zip(EPOCHS, found, strict=True)]
+    heads = ["validation accuracy", "epochs", *settings]
     print(markdown_table(heads, rows) + "\n", flush=True)
-    return tuple(chosen)
+    return tuple(max(each, key=each.__getitem__) for each in found)
 
 
 def step_times(data, rounds=9, steps=20):
@@ -209,21 +217,19 @@ def step_times(data, rounds=9, steps=20):
     calls = {}
     for name, (make, _) in TRAINERS.items():
         trainer = make(CHOSEN[name][0][0], 1, 0.0)
-        model = perceptron(jr.key(0))
-        state = trainer.start(model, x[0], y[0])
+        forward, params = perceptron(jr.key(0))
+        state = trainer.start((forward, params), x[0], y[0])
 
         @eqx.filter_jit
-        def run(params, state, x, y, trainer=trainer):
+        def run(params, state, x, y, trainer=trainer, forward=forward):
             def step(carry, batch):
                 params, state = carry
-                (_, params), state, _ = trainer.update(
-                    (_forward_by(jax.nn.relu), params), state, *batch
-                )
+                (_, params), state, _ = trainer.update((forward, params), state, *batch)
                 return (params, state), None
 
             return jax.lax.scan(step, (params, state), (x, y))[0]
 
-        calls[name] = lambda run=run, m=model, s=state: run(m[1], s, x, y)
+        calls[name] = lambda run=run, p=params, s=state: run(p, s, x, y)
         jax.block_until_ready(calls[name]())
     samples = {name: [] for name in calls}
     for _ in range(rounds):
@@ -254,19 +260,11 @@ def networks(train, held_out, test, rates=(1e-3, 3e-3, 5e-3)):
     rows = []
     for network, (sizes, activations, epochs) in NETWORKS.items():
         for k, trainer in enumerate(("backpropagation", "projections")):
-            mean = functools.partial(
-                _mean_accuracy, epochs=epochs, sizes=sizes, activation=activations[k]
-            )
-            make = TRAINERS[trainer][0]
-            settings = [(rate, s) for s in SMOOTHINGS for rate in rates]
-            found = [
-                mean(make(rate, epochs, s), seeds=(1,), train=train, held_out=held_out)
-                for rate, s in settings
-            ]
-            rate, s = settings[found.index(max(found))]
-            tested = mean(
-                make(rate, epochs, s), seeds=(1, 2, 3), train=train, held_out=test
-            )
+            shape = {"sizes": sizes, "activation": activations[k]}
+            found = try_settings(trainer, rates, epochs, (1,), train, held_out, **shape)
+            rate, s = max(found, key=found.__getitem__)
+            made = TRAINERS[trainer][0](rate, epochs, s)
+            tested = _mean_accuracy(made, epochs, (1, 2, 3), train, test, **shape)
             rows.append([network, trainer, epochs, f"{rate:g}, {s:g}", tested])
             print(*rows[-1], file=sys.stderr, flush=True)
     heads = ["network", "", "epochs", "rate, smoothing", "test accuracy"]

@@ -233,7 +233,9 @@ def draw(rows, title, path):
     """Bars of mean test accuracy, with the seeds as dots."""
     kinds = list(dict.fromkeys((kind, skip) for kind, skip, _, _ in rows))
     names = list(dict.fromkeys(name for _, _, name, _ in rows))
-    _, ax = plt.subplots(figsize=(2.0 + 1.4 * len(kinds), 3.4), layout="constrained")
+    figure, ax = plt.subplots(
+        figsize=(2.0 + 1.4 * len(kinds), 3.4), layout="constrained"
+    )
     width = 0.8 / len(names)
     for kind, skip, name, found in rows:
         k = names.index(name)
@@ -248,8 +250,9 @@ def draw(rows, title, path):
     least = min(min(found) for *_, found in rows)
     ax.set_ylim(max(0.0, least - 0.05), 1.0)
     ax.set_ylabel("test accuracy")
-    ax.set_title(title)
-    ax.legend(fontsize=7)
+    ax.set_title(title, loc="left")
+    # Outside, where it hides no dot.
+    figure.legend(fontsize=7, loc="outside upper right", ncols=len(names))
     plt.savefig(path, dpi=120)
 
 

@@ -236,6 +236,7 @@ def test_numpy_parameters_are_trained(getkey):
         (lambda: nn.Projections(outer="adam"), TypeError, "outer"),  # pyright: ignore
         (lambda: nn.Gradient("adam"), TypeError, "optimiser"),  # pyright: ignore
         (lambda: nn.Projections(label_smoothing=1.0), ValueError, "label_smoothing"),
+        (lambda: nn.Projections(label_smoothing="1"), ValueError, "smoothing.*'1'"),  # pyright: ignore
         (lambda: nn.Projections(relaxation=2.0), ValueError, "relaxation.*2.0"),
         (
             lambda: nn.Projections(relaxation=1.5, outer=optax.sgd(0.1)),

@@ -1,6 +1,7 @@
 """The losses a trainer knows by name: value, and the displacement of their prox."""
 
 import abc
+import numbers
 
 import equinox as eqx
 import jax
@@ -184,8 +185,10 @@ def loss_named(name: str, label_smoothing: float = 0.0) -> AbstractLoss:
     if not isinstance(name, str) or name not in _LOSSES:
         known = ", ".join(repr(known) for known in _LOSSES)
         raise ValueError(f"loss must be one of {known}; got {name!r}.")
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}.")
+    if not isinstance(label_smoothing, numbers.Real) or not 0 <= label_smoothing < 1:
+        raise ValueError(
+            f"label_smoothing must be a number in [0, 1), got {label_smoothing!r}."
+        )
     if not label_smoothing:
         return _LOSSES[name]
     if name != "cross_entropy":

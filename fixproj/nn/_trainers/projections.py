@@ -78,7 +78,7 @@ class Projections(AbstractTrainer):
             next: for parameters and copies of them. What belongs to examples starts
             from a forward pass. Not for methods whose variable is the answer. Of
             layers, a parameter that is used once has one copy: nothing is remembered.
-        curvature: of a weak sweep with `outer`: "running", the second moments of the
+        curvature: of a weak sweep: "running", the second moments of the
             inputs of each product are kept over past minibatches, by their 48 leading
             eigenpairs, and renewed every 10; or "minibatch", they are those of a sample
             of the minibatch. Running ones need the shapes of a minibatch: `nn.fit`
